@@ -1,0 +1,108 @@
+"""Pod settings that a user may give per role: the narrow template of design rule "no whole PodTemplate".
+
+Parts of the FLJob spec; turned into pods by the operator.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from fljob_api.base import ApiModel
+from fljob_api.fields import Annotations, LabelKey, Labels, LabelValue, ObjectName, Quantity, ShortText
+from fljob_api.rules import Rule
+
+_RESOURCE = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.\-/]+$", min_length=1, max_length=253)]
+_RESERVED_ENV = "FLJOB_"
+
+
+class Resources(ApiModel):
+    """Compute resources of one container."""
+
+    requests: dict[_RESOURCE, Quantity] | None = Field(None, max_length=8)
+    limits: dict[_RESOURCE, Quantity] | None = Field(None, max_length=8)
+
+
+class EnvVar(ApiModel):
+    """One environment variable with a literal value."""
+
+    RULES: ClassVar = (
+        Rule(
+            cel=f"!self.name.startsWith('{_RESERVED_ENV}')",
+            message="names that start with FLJOB_ are set by the operator; choose another name",
+            holds=lambda env: not env.name.startswith(_RESERVED_ENV),
+            field="name",
+        ),
+    )
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+    value: ShortText = ""
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration compares the value of a taint."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class Toleration(ApiModel):
+    """Lets a pod run on a node with a matching taint."""
+
+    key: LabelKey | None = None
+    operator: TolerationOperator = TolerationOperator.EQUAL
+    value: LabelValue | None = None
+    effect: (
+        Annotated[str, StringConstraints(pattern="^(NoSchedule|PreferNoSchedule|NoExecute)$", max_length=16)]
+        | None
+    ) = None
+    toleration_seconds: int | None = Field(None, ge=0, le=31_536_000)
+
+
+class ImagePullPolicy(StrEnum):
+    """When the kubelet pulls the image."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class RoleTemplate(ApiModel):
+    """Pod settings of one role; every field left out has the operator's default."""
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+        None, description="Image of the role; default: the operator's own runtime image."
+    )
+    image_pull_policy: ImagePullPolicy | None = None
+    image_pull_secrets: list[ObjectName] | None = Field(None, max_length=8)
+    resources: Resources | None = None
+    env: list[EnvVar] | None = Field(
+        None,
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    node_selector: Labels | None = None
+    tolerations: list[Toleration] | None = Field(None, max_length=16)
+    priority_class_name: ObjectName | None = None
+    labels: Labels | None = Field(None, description="Added to the pods; keys under fljob.dev/ are refused.")
+    annotations: Annotations | None = None
+
+    RULES: ClassVar = (
+        Rule(
+            cel="!has(self.labels) || self.labels.all(k, !k.startsWith('fljob.dev/') && !k.startsWith('app.kubernetes.io/'))",
+            message="labels under fljob.dev/ and app.kubernetes.io/ are set by the operator; choose another prefix",
+            holds=lambda role: all(
+                not key.startswith(("fljob.dev/", "app.kubernetes.io/")) for key in role.labels or {}
+            ),
+            field="labels",
+        ),
+    )
+
+
+class ServerTemplate(RoleTemplate):
+    """The parameter server: its shards and their pod settings."""
+
+    replicas: int = Field(
+        1, ge=1, le=16, description="Number of shards that the shared parameters are spread over."
+    )

@@ -1,0 +1,420 @@
+"""The FLJob spec: what to train, on whose data, how, and when to stop.
+
+Read by the operator (children), the runtime (inside JobConfig) and the command line. `crd` makes the CRD
+from these classes, so a field's description here is what `kubectl explain` prints.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from fljob_api.base import ApiModel
+from fljob_api.fields import (
+    Decimal,
+    DnsLabel,
+    IntOrPercent,
+    Labels,
+    ModuleName,
+    ObjectName,
+    Parameters,
+    Quantity,
+    RegistryName,
+    ShortText,
+)
+from fljob_api.roles import Resources, RoleTemplate, ServerTemplate
+from fljob_api.rules import Rule, Transition, at_most_one, exactly_one
+
+_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+
+
+class ModelSpec(ApiModel):
+    """The model to train, by its name in the registry."""
+
+    name: RegistryName
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class OptimizerSpec(ApiModel):
+    """The optimizer that each trainer runs on its own data; its state is fresh each round."""
+
+    name: RegistryName = Field(
+        "Adam", description="SGD, Adam or Adagrad, or a name the user's image registers."
+    )
+    learning_rate: Decimal = "0.001"
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class DatasetSpec(ApiModel):
+    """The kind of data; where each trainer's part lies is said in trainers[].data."""
+
+    name: RegistryName
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class ClaimSource(ApiModel):
+    """A PersistentVolumeClaim in the job's namespace."""
+
+    claim_name: ObjectName
+    sub_path: Annotated[str, StringConstraints(pattern=r"^[^/.][^:]*$", max_length=253)] | None = None
+
+
+class ConfigMapSource(ApiModel):
+    """A ConfigMap in the job's namespace whose keys are the files (small data only)."""
+
+    name: ObjectName
+
+
+class CsiSource(ApiModel):
+    """An inline volume of a CSI driver."""
+
+    driver: ObjectName
+    volume_attributes: dict[Annotated[str, StringConstraints(max_length=253)], ShortText] | None = Field(
+        None, max_length=32
+    )
+
+
+class DataSource(ApiModel):
+    """Where one trainer's data lies; mounted read-only."""
+
+    RULES: ClassVar = (exactly_one("persistentVolumeClaim", "configMap", "csi"),)
+    persistent_volume_claim: ClaimSource | None = None
+    config_map: ConfigMapSource | None = None
+    csi: CsiSource | None = None
+
+
+class StorageSource(ApiModel):
+    """Where a trainer keeps its private state between restarts."""
+
+    persistent_volume_claim: ClaimSource
+
+
+class TrainerSpec(ApiModel):
+    """One site: one pod that trains where its data is."""
+
+    name: DnsLabel
+    data: DataSource | None = Field(
+        None, description="Left out for a dataset that generates itself (synthetic)."
+    )
+    storage: StorageSource | None = Field(
+        None,
+        description="Keeps private parameters over restarts; without it a lost pod means fresh private rows.",
+    )
+    resources: Resources | None = None
+    node_selector: Labels | None = None
+
+
+class StrategyName(StrEnum):
+    """Federated algorithms."""
+
+    FED_AVG = "FedAvg"
+
+
+class Mode(StrEnum):
+    """How updates meet the shared model."""
+
+    SYNC = "Sync"
+
+
+class Weighting(StrEnum):
+    """How much a client's dense parameters count in the mean."""
+
+    SAMPLES = "Samples"
+    UNIFORM = "Uniform"
+
+
+class RowAveraging(StrEnum):
+    """Over which clients a row of a table is averaged."""
+
+    TOUCHED = "Touched"
+    ALL = "All"
+
+
+class StrategySpec(ApiModel):
+    """The federated algorithm (FedAvg: McMahan et al. 2017, https://arxiv.org/abs/1602.05629)."""
+
+    RULES: ClassVar = (at_most_one("localEpochs", "innerSteps"),)
+    name: StrategyName = StrategyName.FED_AVG
+    mode: Mode = Mode.SYNC
+    local_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Passes over the local data per round; 1 if neither this nor innerSteps is set.",
+    )
+    inner_steps: int | None = Field(
+        None, ge=1, le=1_000_000, description="Mini-batches per round, instead of whole passes."
+    )
+    batch_size: int = Field(512, ge=1, le=1_048_576)
+    weighting: Weighting = Weighting.SAMPLES
+    row_averaging: RowAveraging = Field(
+        RowAveraging.TOUCHED,
+        description="Touched: a row's mean is over the clients that touched it, by how often; All: over every client, as plain FedAvg.",
+    )
+
+
+class Scope(StrEnum):
+    """Whether a parameter is trained together or stays with the trainer."""
+
+    SHARED = "Shared"
+    PRIVATE = "Private"
+
+
+class ParameterScope(ApiModel):
+    """Scope of one parameter of the model, or of all whose name starts with `name` and a dot."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    scope: Scope
+
+
+class CriterionOperator(StrEnum):
+    """How a stop criterion compares."""
+
+    GREATER_OR_EQUAL = "GreaterOrEqual"
+    LESS_OR_EQUAL = "LessOrEqual"
+    NO_IMPROVEMENT = "NoImprovement"
+
+
+class CriterionMetric(StrEnum):
+    """Metrics that a stop criterion may read."""
+
+    AUC = "AUC"
+    LOSS = "Loss"
+
+
+class StopCriterion(ApiModel):
+    """Ends training before `rounds`: at a value, or when `patience` evaluations bring no improvement."""
+
+    RULES: ClassVar = (
+        Rule(
+            cel="self.operator == 'NoImprovement' || has(self.value)",
+            message="value is required for GreaterOrEqual and LessOrEqual",
+            holds=lambda c: c.operator is CriterionOperator.NO_IMPROVEMENT or c.value is not None,
+            field="value",
+            reason="FieldValueRequired",
+        ),
+    )
+    metric: CriterionMetric
+    operator: CriterionOperator
+    value: Decimal | None = Field(
+        None, description="The bound; for NoImprovement the least change that counts (default 0)."
+    )
+    patience: int = Field(1, ge=1, le=1000, description="Evaluations in a row that must meet the criterion.")
+
+
+class SelectorSpec(ApiModel):
+    """How the cohort of a round is chosen."""
+
+    name: RegistryName = "Random"
+    parameters: Parameters = Field(default_factory=dict)
+
+
+class Participation(ApiModel):
+    """How many trainers take part in a round; all of them if neither field is set."""
+
+    RULES: ClassVar = (at_most_one("percent", "count"),)
+    percent: int | None = Field(None, ge=1, le=100)
+    count: int | None = Field(None, ge=1, le=128)
+    selector: SelectorSpec = Field(default_factory=SelectorSpec)
+
+
+class Quorum(ApiModel):
+    """How many trainers must be there for a round to start and to count."""
+
+    min_trainers: IntOrPercent = Field(
+        "100%", description="Number, or percent of the round's cohort (rounded up)."
+    )
+
+
+class Evaluation(ApiModel):
+    """When the shared model is evaluated on the trainers' held-out data."""
+
+    every_rounds: int = Field(1, ge=1, le=10_000)
+
+
+class TlsMode(StrEnum):
+    """Whether the job's connections are encrypted and authenticated."""
+
+    ENABLED = "Enabled"
+    DISABLED = "Disabled"
+
+
+class Security(ApiModel):
+    """Protection of the wire: mutual TLS with one certificate per trainer unless Disabled."""
+
+    tls: TlsMode = TlsMode.ENABLED
+
+
+class VolumeClaimTemplate(ApiModel):
+    """A claim that the operator makes and leaves behind, so that the model outlives the job."""
+
+    storage_class_name: ObjectName | None = None
+    storage: Quantity
+
+
+class Checkpoint(ApiModel):
+    """Where committed rounds are made durable. The volume is never owned by the job."""
+
+    RULES: ClassVar = (exactly_one("persistentVolumeClaim", "volumeClaimTemplate"),)
+    persistent_volume_claim: ClaimSource | None = None
+    volume_claim_template: VolumeClaimTemplate | None = None
+    every_rounds: int = Field(1, ge=1, le=10_000)
+    keep: int = Field(
+        2, ge=1, le=1000, description="Newest checkpoints kept; the best by AUC is kept besides."
+    )
+
+
+class CleanPodPolicy(StrEnum):
+    """Which pods are deleted when the job has ended."""
+
+    NONE = "None"
+    RUNNING = "Running"
+    ALL = "All"
+
+
+class FailurePolicy(ApiModel):
+    """How many trainers may fail for good before the job does."""
+
+    max_failed_trainers: int | None = Field(
+        None, ge=0, le=128, description="Default: as many as leave the quorum possible."
+    )
+
+
+def _frozen(*names: str) -> tuple[Transition, ...]:
+    return tuple(
+        Transition(
+            cel=f"(has(self.{n}) == has(oldSelf.{n})) && (!has(self.{n}) || self.{n} == oldSelf.{n})",
+            message=f"{n} cannot be changed; delete the FLJob and create it anew",
+            field=n,
+        )
+        for n in names
+    )
+
+
+def _frozen_unless_suspended(*names: str) -> tuple[Transition, ...]:
+    return tuple(
+        Transition(
+            cel=f"oldSelf.suspend || ((has(self.{n}) == has(oldSelf.{n})) && (!has(self.{n}) || self.{n} == oldSelf.{n}))",
+            message=f"{n} can be changed only while the FLJob is suspended",
+            field=n,
+        )
+        for n in names
+    )
+
+
+def _quorum_possible(spec: FLJobSpec) -> bool:
+    wanted = spec.quorum.min_trainers
+    return (isinstance(wanted, str) and wanted.endswith("%")) or int(wanted) <= len(spec.trainers)
+
+
+class FLJobSpec(ApiModel):
+    """Federated training of one recommender model over the data of several sites."""
+
+    TRANSITIONS: ClassVar = (
+        *_frozen(
+            "model",
+            "optimizer",
+            "dataset",
+            "strategy",
+            "parameterScopes",
+            "seed",
+            "trainers",
+            "quorum",
+            "participation",
+            "evaluation",
+            "security",
+            "imports",
+            "checkpoint",
+            "roundTimeoutSeconds",
+        ),
+        *_frozen_unless_suspended("coordinator", "server", "trainerTemplate"),
+        Transition(
+            cel="self.rounds >= oldSelf.rounds",
+            message="rounds may grow, not shrink; use stopCriteria or suspend to end early",
+            field="rounds",
+        ),
+    )
+    RULES: ClassVar = (
+        Rule(
+            cel="type(self.quorum.minTrainers) == string || self.quorum.minTrainers <= size(self.trainers)",
+            message="quorum.minTrainers must not exceed the number of trainers",
+            holds=_quorum_possible,
+            field="quorum",
+        ),
+        Rule(
+            cel="!has(self.participation.count) || self.participation.count <= size(self.trainers)",
+            message="participation.count must not exceed the number of trainers",
+            holds=lambda s: s.participation.count is None or s.participation.count <= len(s.trainers),
+            field="participation",
+        ),
+        Rule(
+            cel="!has(self.failurePolicy) || !has(self.failurePolicy.maxFailedTrainers) || self.failurePolicy.maxFailedTrainers < size(self.trainers)",
+            message="failurePolicy.maxFailedTrainers must be less than the number of trainers",
+            holds=lambda s: (
+                s.failure_policy.max_failed_trainers is None
+                or s.failure_policy.max_failed_trainers < len(s.trainers)
+            ),
+            field="failurePolicy",
+        ),
+        Rule(
+            cel="has(self.checkpoint) || !self.suspend",
+            message="suspend needs a checkpoint to resume from; set spec.checkpoint",
+            holds=lambda s: s.checkpoint is not None or not s.suspend,
+            field="suspend",
+        ),
+    )
+
+    suspend: bool = Field(
+        False, description="Stop at the next round border and free the pods; set back to false to go on."
+    )
+    suspend_grace_period_seconds: int = Field(
+        30, ge=0, le=3600, description="How long a running round may take to end before it is dropped."
+    )
+    model: ModelSpec
+    optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
+    dataset: DatasetSpec
+    trainers: list[TrainerSpec] = Field(min_length=1, max_length=128, json_schema_extra=_BY_NAME)
+    strategy: StrategySpec = Field(default_factory=StrategySpec)
+    parameter_scopes: list[ParameterScope] = Field(
+        default_factory=list, max_length=32, json_schema_extra=_BY_NAME
+    )
+    seed: int = Field(
+        0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it."
+    )
+    rounds: int = Field(ge=1, le=100_000)
+    round_timeout_seconds: int = Field(
+        3600, ge=1, le=604_800, description="A round still short of its quorum after this ends the job."
+    )
+    stop_criteria: list[StopCriterion] = Field(default_factory=list, max_length=8)
+    participation: Participation = Field(default_factory=Participation)
+    quorum: Quorum = Field(default_factory=Quorum)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    security: Security = Field(default_factory=Security)
+    imports: list[ModuleName] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Python modules of the user's image to import first; they register models and datasets.",
+    )
+    coordinator: RoleTemplate = Field(default_factory=RoleTemplate)
+    server: ServerTemplate = Field(default_factory=ServerTemplate)
+    trainer_template: RoleTemplate = Field(default_factory=RoleTemplate)
+    checkpoint: Checkpoint | None = None
+    backoff_limit: int = Field(
+        6, ge=0, le=100, description="Restarts of one role's pod after a crash; evictions never count."
+    )
+    failure_policy: FailurePolicy = Field(default_factory=FailurePolicy)
+    startup_deadline_seconds: int = Field(
+        600, ge=1, le=86_400, description="The quorum must be there within this time of the start."
+    )
+    active_deadline_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=31_536_000,
+        description="The job fails after running this long; suspended time does not count.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        None, ge=0, le=31_536_000, description="The FLJob is deleted this long after its end."
+    )
+    clean_pod_policy: CleanPodPolicy = CleanPodPolicy.RUNNING

@@ -1,0 +1,166 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RowIds(_message.Message):
+    __slots__ = ("table", "ids")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    ids: bytes
+    def __init__(self, table: _Optional[str] = ..., ids: _Optional[bytes] = ...) -> None: ...
+
+class PullRequest(_message.Message):
+    __slots__ = ("version", "rows", "without_dense")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_DENSE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    rows: _containers.RepeatedCompositeFieldContainer[RowIds]
+    without_dense: bool
+    def __init__(self, version: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[RowIds, _Mapping]]] = ..., without_dense: _Optional[bool] = ...) -> None: ...
+
+class Block(_message.Message):
+    __slots__ = ("name", "kind", "num_bytes")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        DENSE: _ClassVar[Block.Kind]
+        ROW_IDS: _ClassVar[Block.Kind]
+        ROW_VALUES: _ClassVar[Block.Kind]
+        ROW_WEIGHTS: _ClassVar[Block.Kind]
+    DENSE: Block.Kind
+    ROW_IDS: Block.Kind
+    ROW_VALUES: Block.Kind
+    ROW_WEIGHTS: Block.Kind
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: Block.Kind
+    num_bytes: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Block.Kind, str]] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+
+class PushHeader(_message.Message):
+    __slots__ = ("job_uid", "incarnation", "round", "trainer", "attempt", "num_samples", "layout")
+    JOB_UID_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TRAINER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    job_uid: str
+    incarnation: int
+    round: int
+    trainer: str
+    attempt: int
+    num_samples: int
+    layout: bytes
+    def __init__(self, job_uid: _Optional[str] = ..., incarnation: _Optional[int] = ..., round: _Optional[int] = ..., trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., num_samples: _Optional[int] = ..., layout: _Optional[bytes] = ...) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("push", "blocks", "data")
+    PUSH_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    push: PushHeader
+    blocks: _containers.RepeatedCompositeFieldContainer[Block]
+    data: bytes
+    def __init__(self, push: _Optional[_Union[PushHeader, _Mapping]] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PushAck(_message.Message):
+    __slots__ = ("shard", "digest", "num_bytes")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    digest: str
+    num_bytes: int
+    def __init__(self, shard: _Optional[int] = ..., digest: _Optional[str] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+
+class AcceptedUpdate(_message.Message):
+    __slots__ = ("trainer", "attempt", "digest")
+    TRAINER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    trainer: str
+    attempt: int
+    digest: str
+    def __init__(self, trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class CommitRequest(_message.Message):
+    __slots__ = ("round", "accepted", "checkpoint", "release")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    accepted: _containers.RepeatedCompositeFieldContainer[AcceptedUpdate]
+    checkpoint: bool
+    release: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, round: _Optional[int] = ..., accepted: _Optional[_Iterable[_Union[AcceptedUpdate, _Mapping]]] = ..., checkpoint: _Optional[bool] = ..., release: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class CommitAck(_message.Message):
+    __slots__ = ("version", "digest", "checkpoint", "missing")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    digest: str
+    checkpoint: str
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StateRequest(_message.Message):
+    __slots__ = ("load_version", "digest")
+    LOAD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    load_version: int
+    digest: str
+    def __init__(self, load_version: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class StagedUpdate(_message.Message):
+    __slots__ = ("round", "trainer", "attempt", "digest")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TRAINER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    trainer: str
+    attempt: int
+    digest: str
+    def __init__(self, round: _Optional[int] = ..., trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class ShardState(_message.Message):
+    __slots__ = ("shard", "num_shards", "boot_id", "versions", "staged", "bytes_received", "bytes_sent")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    NUM_SHARDS_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    STAGED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    num_shards: int
+    boot_id: str
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    staged: _containers.RepeatedCompositeFieldContainer[StagedUpdate]
+    bytes_received: int
+    bytes_sent: int
+    def __init__(self, shard: _Optional[int] = ..., num_shards: _Optional[int] = ..., boot_id: _Optional[str] = ..., versions: _Optional[_Iterable[int]] = ..., staged: _Optional[_Iterable[_Union[StagedUpdate, _Mapping]]] = ..., bytes_received: _Optional[int] = ..., bytes_sent: _Optional[int] = ...) -> None: ...
+
+class ShutdownRequest(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class ShutdownAck(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
