@@ -5,9 +5,11 @@ that containers read, progress, exit codes, certificates, and the wire protocol.
 from here, nor torch, kopf or gRPC.
 """
 
+from typing import Final
+
 GROUP = "fljob.dev"
 VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-KIND = "FLJob"
+API_VERSION: Final = "fljob.dev/v1alpha1"
+KIND: Final = "FLJob"
 PLURAL = "fljobs"
 SHORT_NAME = "flj"

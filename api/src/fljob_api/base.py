@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_json
 
 
 class ApiModel(BaseModel):
@@ -28,5 +29,8 @@ class ApiModel(BaseModel):
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:  # noqa: ANN401 - the edge, where JSON becomes a type
-        """Parse the JSON form; raises pydantic.ValidationError with the path of each fault."""
-        return cls.model_validate(value)
+        """Parse the JSON form as strictly as the API server does: "5" is no integer, "true" no boolean.
+
+        Raises pydantic.ValidationError with the path of each fault.
+        """
+        return cls.model_validate_json(to_json(value), strict=True)

@@ -70,7 +70,7 @@ MEANINGS: dict[ExitCode, Meaning] = {
     ExitCode.LAYOUT_MISMATCH: Meaning(
         "LayoutMismatch",
         Retry.NEVER,
-        "The site's data makes a model of another shape than the other sites'; import all sites' data together.",
+        "The site's data makes a model of another shape than the other sites'; import all data together.",
     ),
     ExitCode.IDENTITY_REFUSED: Meaning(
         "IdentityRefused", Retry.NEVER, "The certificate is not this job's or not this trainer's."
@@ -81,7 +81,8 @@ MEANINGS: dict[ExitCode, Meaning] = {
     ExitCode.ROUND_TIMEOUT: Meaning(
         "RoundTimeout",
         Retry.NEVER,
-        "The round was short of its quorum at spec.roundTimeoutSeconds: see waitingFor, raise the time or lower the quorum.",
+        "The round was short of its quorum at spec.roundTimeoutSeconds: see waitingFor, "
+        "raise the time or lower the quorum.",
     ),
     ExitCode.DIVERGED: Meaning(
         "Diverged", Retry.NEVER, "Loss or parameters are not finite: lower spec.optimizer.learningRate."

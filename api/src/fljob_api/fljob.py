@@ -1,21 +1,21 @@
 """The FLJob resource itself: metadata, spec and status.
 
-Reads manifests (YAML) strictly: duplicate keys, unknown keys and several documents are errors.
+Read from YAML by `manifest`, checked as a whole by `validation`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from fljob_api import API_VERSION, KIND
 from fljob_api.base import ApiModel
-from fljob_api.rules import Rule
 from fljob_api.spec import FLJobSpec
 from fljob_api.status import FLJobStatus
 
 MAX_NAME = 63
+NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"  # as for a Service, which starts with a letter
 
 
 class ObjectMeta(BaseModel):
@@ -23,9 +23,7 @@ class ObjectMeta(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
 
-    name: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=MAX_NAME)
-    ]
+    name: Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=MAX_NAME)]
     namespace: str = "default"
     uid: str = ""
     generation: int = 0
@@ -38,16 +36,8 @@ class ObjectMeta(BaseModel):
 class FLJob(ApiModel):
     """One FLJob object."""
 
-    RULES: ClassVar = (
-        Rule(
-            cel=f"size(self.metadata.name) <= {MAX_NAME} && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-            message=f"metadata.name must be a DNS label of at most {MAX_NAME} characters (it becomes host names)",
-            holds=lambda job: len(job.metadata.name) <= MAX_NAME,
-        ),
-    )
-
-    api_version: Literal["fljob.dev/v1alpha1"] = Field(API_VERSION)
-    kind: Literal["FLJob"] = Field(KIND)
+    api_version: Literal["fljob.dev/v1alpha1"] = API_VERSION
+    kind: Literal["FLJob"] = KIND
     metadata: ObjectMeta
     spec: FLJobSpec
     status: FLJobStatus = Field(default_factory=FLJobStatus)

@@ -1,7 +1,7 @@
 """JobConfig: everything that a container needs to know about its job, in one JSON file.
 
 Written by the operator into an immutable ConfigMap (one per incarnation) and by `fljob run` into its run
-folder; read by the three programs at start. Who a process is (its role and name) comes by flags, not from here.
+folder; read by the three programs at start. Who a process is (its role and name) comes by flags.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prometheus metrics of every program, in one table: name, type, labels, help.
 
-The programs register what they export from here, `make generate` writes docs/reference/metrics.md from it, and
-a test holds dashboards and alert rules against it: one number, one name, everywhere.
+The programs register what they export from here, `make generate` writes docs/reference/metrics.md from it,
+and a test holds dashboards and alert rules against it: one number, one name, everywhere.
 """
 
 from __future__ import annotations

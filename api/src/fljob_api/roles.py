@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from fljob_api.base import ApiModel
 from fljob_api.fields import Annotations, LabelKey, Labels, LabelValue, ObjectName, Quantity, ShortText
-from fljob_api.rules import Rule
+from fljob_api.rules import Rule, list_map
 
 _RESOURCE = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.\-/]+$", min_length=1, max_length=253)]
 _RESERVED_ENV = "FLJOB_"
@@ -80,7 +80,7 @@ class RoleTemplate(ApiModel):
     env: list[EnvVar] | None = Field(
         None,
         max_length=32,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra=list_map("name"),
     )
     node_selector: Labels | None = None
     tolerations: list[Toleration] | None = Field(None, max_length=16)
@@ -90,8 +90,9 @@ class RoleTemplate(ApiModel):
 
     RULES: ClassVar = (
         Rule(
-            cel="!has(self.labels) || self.labels.all(k, !k.startsWith('fljob.dev/') && !k.startsWith('app.kubernetes.io/'))",
-            message="labels under fljob.dev/ and app.kubernetes.io/ are set by the operator; choose another prefix",
+            cel="!has(self.labels) || self.labels.all(k, "
+            "!k.startsWith('fljob.dev/') && !k.startsWith('app.kubernetes.io/'))",
+            message="labels under fljob.dev/ and app.kubernetes.io/ are the operator's; use another prefix",
             holds=lambda role: all(
                 not key.startswith(("fljob.dev/", "app.kubernetes.io/")) for key in role.labels or {}
             ),

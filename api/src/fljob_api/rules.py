@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic.config import JsonDict
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -33,6 +35,11 @@ class Transition:
     cel: str
     message: str
     field: str = ""
+
+
+def list_map(key: str) -> JsonDict:
+    """Return the schema marks of a list whose items are told apart by one of their fields."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 def at_most_one(*fields: str) -> Rule:

@@ -25,9 +25,9 @@ from fljob_api.fields import (
     ShortText,
 )
 from fljob_api.roles import Resources, RoleTemplate, ServerTemplate
-from fljob_api.rules import Rule, Transition, at_most_one, exactly_one
+from fljob_api.rules import Rule, Transition, at_most_one, exactly_one, list_map
 
-_BY_NAME = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+_BY_NAME = list_map("name")
 
 
 class ModelSpec(ApiModel):
@@ -151,7 +151,8 @@ class StrategySpec(ApiModel):
     weighting: Weighting = Weighting.SAMPLES
     row_averaging: RowAveraging = Field(
         RowAveraging.TOUCHED,
-        description="Touched: a row's mean is over the clients that touched it, by how often; All: over every client, as plain FedAvg.",
+        description="Touched: a row's mean is over the clients that touched it, by how often; "
+        "All: over every client, as plain FedAvg.",
     )
 
 
@@ -282,10 +283,14 @@ class FailurePolicy(ApiModel):
     )
 
 
+def _same(name: str) -> str:
+    return f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+
+
 def _frozen(*names: str) -> tuple[Transition, ...]:
     return tuple(
         Transition(
-            cel=f"(has(self.{n}) == has(oldSelf.{n})) && (!has(self.{n}) || self.{n} == oldSelf.{n})",
+            cel=_same(n),
             message=f"{n} cannot be changed; delete the FLJob and create it anew",
             field=n,
         )
@@ -296,7 +301,7 @@ def _frozen(*names: str) -> tuple[Transition, ...]:
 def _frozen_unless_suspended(*names: str) -> tuple[Transition, ...]:
     return tuple(
         Transition(
-            cel=f"oldSelf.suspend || ((has(self.{n}) == has(oldSelf.{n})) && (!has(self.{n}) || self.{n} == oldSelf.{n}))",
+            cel=f"oldSelf.suspend || ({_same(n)})",
             message=f"{n} can be changed only while the FLJob is suspended",
             field=n,
         )
@@ -306,7 +311,7 @@ def _frozen_unless_suspended(*names: str) -> tuple[Transition, ...]:
 
 def _quorum_possible(spec: FLJobSpec) -> bool:
     wanted = spec.quorum.min_trainers
-    return (isinstance(wanted, str) and wanted.endswith("%")) or int(wanted) <= len(spec.trainers)
+    return isinstance(wanted, str) or wanted <= len(spec.trainers)
 
 
 class FLJobSpec(ApiModel):
@@ -350,7 +355,8 @@ class FLJobSpec(ApiModel):
             field="participation",
         ),
         Rule(
-            cel="!has(self.failurePolicy) || !has(self.failurePolicy.maxFailedTrainers) || self.failurePolicy.maxFailedTrainers < size(self.trainers)",
+            cel="!has(self.failurePolicy.maxFailedTrainers) || "
+            "self.failurePolicy.maxFailedTrainers < size(self.trainers)",
             message="failurePolicy.maxFailedTrainers must be less than the number of trainers",
             holds=lambda s: (
                 s.failure_policy.max_failed_trainers is None

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from fljob_api.base import ApiModel
 from fljob_api.conditions import ConditionType, State
 from fljob_api.progress import Training
+from fljob_api.rules import list_map
 
 Time = Annotated[str, StringConstraints(max_length=40), Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
@@ -101,7 +102,7 @@ class FLJobStatus(ApiModel):
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=16,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        json_schema_extra=list_map("type"),
     )
     incarnation: int = Field(0, ge=0, description="Grows each time the children are made anew.")
     start_time: Time | None = None
