@@ -1,0 +1,1 @@
+"""Durable versions: shard files, manifests, the finished model. numpy and safetensors only."""

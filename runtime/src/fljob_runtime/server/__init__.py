@@ -1,0 +1,1 @@
+"""One shard of the parameter server: staging, folding, versions. numpy only, no torch, no grpc."""

@@ -1,0 +1,1 @@
+"""The wire: gRPC, certificates, HTTP. The only place that touches protobuf."""
