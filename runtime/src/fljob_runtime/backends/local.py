@@ -1,0 +1,55 @@
+"""`fljob run`: one FLJob on this machine, the three real programs as processes on loopback.
+
+Called by the command line. The parent starts and supervises; it must not import torch or open a gRPC channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from fljob_api.fljob import FLJob
+from fljob_api.progress import Finish, Progress
+
+
+class RunState(StrEnum):
+    """How a local run ended."""
+
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    PAUSED = "Paused"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a local run left behind: committed rounds, the finished model (None unless it succeeded)."""
+
+    state: RunState
+    rounds: int
+    model: Path | None
+    finish: Finish
+
+
+def run_local(
+    job: FLJob,
+    *,
+    data: Mapping[str, Path],
+    run_dir: Path,
+    on_progress: Callable[[Progress], None],
+) -> RunResult:
+    """Run the job to its end in `run_dir`, or go on with the run that lies there.
+
+    data: folder per trainer name, for the trainers that need one. on_progress is called in the caller's thread
+    with each new Progress. Ctrl-C (KeyboardInterrupt) or SIGTERM (where the caller turns it into one) stops
+    every process within 10 s and raises KeyboardInterrupt again; the same run_dir can be continued. Raises
+    LocalRunError when the folder belongs to another job or a trainer's folder is missing.
+    """
+    raise LocalRunError(
+        f"{run_dir}: the local backend is not connected yet (job {job.key}, {len(data)} folders, {on_progress})"
+    )
+
+
+class LocalRunError(Exception):
+    """The run could not start; the message says which path or argument to change."""

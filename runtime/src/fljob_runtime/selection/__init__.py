@@ -1,0 +1,1 @@
+"""Which trainers take part in a round: pure functions of seed, round and candidates."""
