@@ -1,0 +1,62 @@
+"""Commands that prepare and look at the data of sites: data import, generate, describe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fljob_cli.commands.shared import Output, OutputOption
+
+app = typer.Typer(help="Prepare the data of sites and look at it.", no_args_is_help=True)
+importers = typer.Typer(help="Bring published data into the folder of each site.", no_args_is_help=True)
+generators = typer.Typer(help="Make data from a seed.", no_args_is_help=True)
+app.add_typer(importers, name="import")
+app.add_typer(generators, name="generate")
+
+Out = Annotated[Path, typer.Option(help="Gets one folder per site: site-0, site-1, …")]
+
+
+@importers.command()
+def movielens(
+    source: Annotated[Path, typer.Option(help="Folder with the files of MovieLens-1M.")],
+    out: Out,
+    partition: Annotated[str, typer.Option(help="How users are spread over sites: zip (ten sites).")] = "zip",
+) -> None:
+    """Split MovieLens-1M into sites, with one held-out rating a user and 99 negatives to rank it against.
+
+    Example: fljob data import movielens --source ml-1m --partition zip --out sites
+    """
+    from fljob_cli.datasets import import_movielens  # noqa: PLC0415 - heavy
+
+    import_movielens(source, out, partition=partition)
+
+
+@generators.command()
+def synthetic(
+    out: Out,
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,
+) -> None:
+    """Write the sites of the synthetic dataset as files, as if they were somebody's data.
+
+    Example: fljob data generate synthetic --sites 10 --out sites
+    """
+    from fljob_cli.datasets import generate_synthetic  # noqa: PLC0415 - heavy
+
+    generate_synthetic(out, sites=sites, seed=seed)
+
+
+@app.command()
+def describe(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A site's folder, or a folder of such.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check the data of sites and show how much each one has.
+
+    Example: fljob data describe sites
+    """
+    from fljob_cli.datasets import describe_folder  # noqa: PLC0415 - heavy
+
+    describe_folder(folder, json_output=output is Output.JSON)

@@ -1,0 +1,113 @@
+"""Commands that need no cluster: run, validate, render, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fljob_cli.commands.shared import Manifest, Output, OutputOption, Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(run)
+    app.command()(validate)
+    app.command()(render)
+    app.command()(report)
+
+
+def run(  # noqa: PLR0913 - a command's options are its parameters
+    manifest: Manifest,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SITE=DIR", help="The folder that stands in for a trainer's volume."),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder that holds one folder per trainer name.")
+    ] = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set spec.seed=N.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where state, model and report go; default runs/<job>-<time>.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on at the last committed round of --run-dir.")
+    ] = False,
+    compare_pooled: Annotated[
+        bool, typer.Option("--compare-pooled", help="Also train on the pooled data and print its AUC beside.")
+    ] = False,
+    import_module: Annotated[
+        list[str] | None,
+        typer.Option("--import", metavar="MODULE", help="A Python module that registers a model or dataset."),
+    ] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Run a job on this machine: the same programs, as processes on loopback.
+
+    Examples:
+
+      fljob run examples/synthetic-ten-sites/fljob.yaml --compare-pooled
+
+      fljob run movies.yaml --data-root sites --set spec.rounds=3 --output json
+    """
+    from fljob_cli.run import Request, run_job  # noqa: PLC0415 - heavy
+
+    extra = [] if seed is None else [f"spec.seed={seed}"]
+    extra += [f"spec.imports={list(import_module)}"] if import_module else []
+    request = Request(
+        manifest=manifest,
+        settings=(*(settings or ()), *extra),
+        data=tuple(data or ()),
+        data_root=data_root,
+        run_dir=run_dir,
+        resume=resume,
+        compare_pooled=compare_pooled,
+        json_output=output is Output.JSON,
+    )
+    raise typer.Exit(run_job(request))
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="FLJob manifests.")],
+    settings: Settings = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check manifests as the API server would, and their names and parameters besides.
+
+    Example: fljob validate examples/*/fljob.yaml
+    """
+    from fljob_cli.validate import check_files  # noqa: PLC0415 - heavy
+
+    raise typer.Exit(check_files(files, settings or [], json_output=output is Output.JSON))
+
+
+def render(
+    manifest: Manifest,
+    settings: Settings = None,
+    image: Annotated[
+        str, typer.Option(help="The runtime image that roles use by default.")
+    ] = "fljob-runtime",
+) -> None:
+    """Print the objects that the operator would create for a job; needs no cluster.
+
+    Example: fljob render movies.yaml | less
+    """
+    from fljob_cli.render import print_children  # noqa: PLC0415 - heavy
+
+    print_children(manifest, settings or [], image=image)
+
+
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    out: Annotated[Path | None, typer.Option(help="Default: report.html in the run's folder.")] = None,
+) -> None:
+    """Write the report of a run anew: one HTML file that needs nothing else.
+
+    Example: fljob report runs/movies-20260101-120000
+    """
+    from fljob_cli.record import read  # noqa: PLC0415 - heavy
+    from fljob_cli.report.page import write_report  # noqa: PLC0415 - heavy
+
+    typer.echo(write_report(read(run_dir), out or run_dir / "report.html"))

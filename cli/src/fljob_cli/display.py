@@ -1,0 +1,149 @@
+"""What a local run shows while it runs: one line per committed round, and below it, on a terminal, a live line
+with a bar, what the job is waiting for, and the trainers that are behind.
+
+Called by `run`. Piped, it prints the same lines without colours and without the live part. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from fljob_api.progress import Progress, Waiting
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from fljob_cli.record import Record, Round
+
+_HEAD = f"{'round':>9}  {'loss':>7}  {'AUC':>7}"
+_TAIL = f"  {'trainers':>8}  {'dropped':>7}  {'seconds':>7}  {'traffic':>9}"
+_SHOWN_BEHIND = 4
+
+
+def header(pooled: bool) -> str:
+    """Return the line of column names; with `pooled`, the AUC of pooled training stands beside."""
+    return _HEAD + (f"  {'pooled':>7}" if pooled else "") + _TAIL
+
+
+def row(entry: Round, *, total: int, cohort: int, pooled: str | None) -> str:
+    """Return one committed round as a line under `header`."""
+    beside = "" if pooled is None else f"  {pooled:>7}"
+    seconds = "-" if entry.seconds is None else f"{entry.seconds:.1f}"
+    return (
+        f"{entry.round:>4}/{total:<4}  {decimal(entry.loss):>7}  {decimal(entry.auc):>7}{beside}"
+        f"  {entry.participants:>5}/{cohort:<2}  {entry.dropped:>7}  {seconds:>7}  {size(entry.bytes):>9}"
+    )
+
+
+def decimal(value: float | None) -> str:
+    """Return four decimals, or a dash for what was not measured."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def size(num_bytes: float) -> str:
+    """Return a number of bytes with a unit that keeps it short (powers of 1000)."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def waiting(wait: Waiting, now: datetime) -> str:
+    """Return what is waited for, for how long already, and until when at most."""
+    text = f"waiting for {wait.name}"
+    since = _time(wait.since)
+    if since is not None:
+        text += f" for {duration(max(0.0, (now - since).total_seconds()))}"
+    deadline = _time(wait.deadline or "")
+    if deadline is not None:
+        text += f", at most {duration(max(0.0, (deadline - now).total_seconds()))} more"
+    return text
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+class Rounds:
+    """The growing table and the live line; a context manager. `show` may be called from any one thread."""
+
+    def __init__(
+        self, console: Console, *, total: int, cohort: int, pooled: Callable[[int], str | None]
+    ) -> None:
+        self._console = console
+        self._total = total
+        self._cohort = cohort
+        self._pooled = pooled
+        self._printed: set[int] = set()
+        self._live = (
+            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+        )
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+            self._live.update(Text("starting", style="dim"))
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, record: Record, progress: Progress) -> None:
+        """Print the rounds that are new in the record and renew the live line."""
+        for entry in record.rounds:
+            if entry.round not in self._printed and entry.loss is not None:
+                self._print(entry)
+        if self._live is not None:
+            self._live.update(self._below(progress))
+
+    def _print(self, entry: Round) -> None:
+        pooled = self._pooled(entry.round)
+        if not self._printed:
+            self._console.print(Text(header(pooled is not None), style="bold"))
+        self._printed.add(entry.round)
+        line = row(entry, total=self._total, cohort=self._cohort, pooled=pooled)
+        self._console.print(Text(line, style="yellow" if entry.dropped else ""), soft_wrap=True)
+
+    def _below(self, progress: Progress) -> RenderableType:
+        training = progress.training
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            Text(f"round {min(training.round + 1, training.total or 1)}"),
+            ProgressBar(total=max(training.total, 1), completed=training.round, width=30),
+            Text(training.state.value),
+            Text(
+                f"{training.connected} of {len(progress.trainers) or training.connected} trainers connected",
+                style="dim",
+            ),
+        )
+        lines: list[RenderableType] = [bar]
+        if training.waiting_for is not None:
+            lines.append(Text(waiting(training.waiting_for, datetime.now(UTC)), style="dim"))
+            lines.extend(_behind(progress))
+        return Group(*lines)
+
+
+def _behind(progress: Progress) -> list[Text]:
+    """Name the trainers that are still at work or in trouble, a few of them."""
+    busy = [t for t in progress.trainers if t.state not in ("", "Idle")]
+    texts = [f"{t.name} {t.state.lower()}" + (f" ({t.message})" if t.message else "") for t in busy]
+    more = [f"and {len(texts) - _SHOWN_BEHIND} more"] if len(texts) > _SHOWN_BEHIND else []
+    return [Text("  " + ", ".join(texts[:_SHOWN_BEHIND] + more), style="dim")] if texts else []

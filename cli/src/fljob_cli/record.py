@@ -1,0 +1,142 @@
+"""What is kept of a local run: one JSON file in the run folder, written anew after every round.
+
+`run` writes it, `report` and `model get` read it. It is enough to draw the report after a kill, and a resumed
+run goes on with the rounds that are in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from fljob_api.exit_codes import ExitCode
+from fljob_api.progress import Progress, RoundSummary
+
+from fljob_cli.errors import CliError
+
+FILE_NAME = "run.json"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One committed round as shown to people and scripts; a number that was not measured is None."""
+
+    round: int
+    loss: float | None
+    auc: float | None
+    participants: int
+    dropped: int
+    seconds: float | None
+    bytes: int
+
+    @classmethod
+    def of(cls, summary: RoundSummary) -> Self:
+        """Read the coordinator's decimal texts."""
+        return cls(
+            round=summary.round,
+            loss=number(summary.loss),
+            auc=number(summary.auc),
+            participants=summary.participants,
+            dropped=summary.dropped,
+            seconds=number(summary.seconds),
+            bytes=summary.bytes,
+        )
+
+
+@dataclass(frozen=True)
+class SiteRound:
+    """One trainer's part of one round."""
+
+    round: int
+    loss: float | None
+    auc: float | None
+    seconds: float | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A local run so far."""
+
+    job: str
+    manifest: dict[str, Any]
+    state: str = "Running"
+    message: str = ""
+    exit_code: int = 0
+    started: str = ""
+    wall_s: float = 0.0
+    rounds: tuple[Round, ...] = ()
+    sites: dict[str, tuple[SiteRound, ...]] = field(default_factory=dict)
+    waits: dict[str, float] = field(default_factory=dict)
+    pooled: tuple[float, ...] | None = None
+    model: str = ""
+    model_digest: str = ""
+
+    def with_progress(self, progress: Progress) -> Record:
+        """Return the record with the rounds and the sites' numbers that the progress brings."""
+        rounds = {r.round: r for r in self.rounds}
+        rounds |= {s.round: Round.of(s) for s in progress.training.recent_rounds}
+        sites = dict(self.sites)
+        for trainer in progress.trainers:
+            part = SiteRound(
+                trainer.round,
+                number(trainer.loss),
+                number(trainer.auc),
+                number(trainer.seconds),
+                trainer.samples,
+            )
+            known = {p.round: p for p in sites.get(trainer.name, ())}
+            sites[trainer.name] = tuple((known | {part.round: part})[r] for r in sorted({*known, part.round}))
+        return replace(self, rounds=tuple(rounds[r] for r in sorted(rounds)), sites=sites)
+
+    def with_wait(self, name: str, seconds: float) -> Record:
+        """Return the record with more time spent on a named wait."""
+        return replace(self, waits=self.waits | {name: self.waits.get(name, 0.0) + seconds})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--output json` prints, less the report's path."""
+        result: dict[str, Any] = {
+            "job": self.job,
+            "state": self.state,
+            "rounds": [asdict(r) for r in self.rounds if r.round > 0],
+        }
+        if self.pooled is not None:
+            result["pooled"] = {"auc": list(self.pooled)}
+        if self.message:
+            result["message"] = self.message
+        return result | {"model": self.model or None}
+
+
+def number(text: str) -> float | None:
+    """Read a decimal text of the progress object; empty means undefined."""
+    return float(text) if text else None
+
+
+def write(record: Record, run_dir: Path) -> None:
+    """Replace the file whole: a reader never sees half of it."""
+    path = run_dir / FILE_NAME
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def read(run_dir: Path) -> Record:
+    """Read the record of a run folder; raises CliError when there is none or it is broken."""
+    path = run_dir / FILE_NAME
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        value["rounds"] = tuple(Round(**r) for r in value["rounds"])
+        value["sites"] = {k: tuple(SiteRound(**p) for p in parts) for k, parts in value["sites"].items()}
+        value["pooled"] = None if value["pooled"] is None else tuple(value["pooled"])
+        return Record(**value)
+    except FileNotFoundError as error:
+        raise CliError(
+            f"{run_dir}: no {FILE_NAME}, so this is not the folder of a run",
+            code=ExitCode.BAD_DATA,
+            hint="give the folder that `fljob run` printed, or its --run-dir",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CliError(f"{path}: cannot be read: {error}", code=ExitCode.BAD_DATA) from error
