@@ -51,4 +51,5 @@ class FLJob(ApiModel):
         """Return the object without its status, as a person would write it."""
         value = self.to_dict()
         value.pop("status", None)
+        value["metadata"] = self.metadata.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return value

@@ -101,6 +101,19 @@ def host(child: str, job: str, namespace: str) -> str:
     return f"{child}.{service(job)}.{namespace}.svc"
 
 
+def identity(uid: str, role: str, name: str) -> str:
+    """Return the URI in a process's certificate. Names: "coordinator", a shard's number, a trainer's name."""
+    return f"fljob://{uid}/{role}/{name}"
+
+
+def tls_host(uid: str, role: str, name: str) -> str:
+    """Return the name that clients expect in a server's certificate, whatever address they dial.
+
+    No DNS knows it: so a trainer's certificate cannot stand in for a shard's, not even on one loopback.
+    """
+    return f"{name}.{role}.{uid}.fljob.internal"
+
+
 def owned_labels(job: str, uid: str) -> dict[str, str]:
     """Return the labels that every child carries."""
     return {

@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 class Rule:
     """One rule between fields of one object.
 
-    cel: expression over `self`; message: what to do about it; field: the JSON name under the object that the
+    cel: expression over `self`; message: what to do about it; field: the JSON path under the object that the
     error points at (empty: the object itself); holds: the same rule in Python over the parsed model.
     """
 
@@ -58,6 +58,30 @@ def exactly_one(*fields: str) -> Rule:
         message=f"exactly one of {', '.join(fields)} must be set",
         holds=lambda value: _count(value, fields) == 1,
     )
+
+
+def frozen(*fields: str) -> tuple[Transition, ...]:
+    """Make the rules that the (JSON named) fields never change, nor come or go."""
+    return tuple(
+        Transition(_same(field), f"{field} cannot be changed; delete the FLJob and create it anew", field)
+        for field in fields
+    )
+
+
+def frozen_unless_suspended(*fields: str) -> tuple[Transition, ...]:
+    """Make the rules that the (JSON named) fields of the spec change only while the job is suspended."""
+    return tuple(
+        Transition(
+            f"oldSelf.suspend || ({_same(field)})",
+            f"{field} can be changed only while the FLJob is suspended",
+            field,
+        )
+        for field in fields
+    )
+
+
+def _same(name: str) -> str:
+    return f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
 
 
 def _count(value: Any, fields: tuple[str, ...]) -> int:  # noqa: ANN401 - any model with these fields

@@ -25,7 +25,15 @@ from fljob_api.fields import (
     ShortText,
 )
 from fljob_api.roles import Resources, RoleTemplate, ServerTemplate
-from fljob_api.rules import Rule, Transition, at_most_one, exactly_one, list_map
+from fljob_api.rules import (
+    Rule,
+    Transition,
+    at_most_one,
+    exactly_one,
+    frozen,
+    frozen_unless_suspended,
+    list_map,
+)
 
 _BY_NAME = list_map("name")
 
@@ -94,6 +102,7 @@ class StorageSource(ApiModel):
 class TrainerSpec(ApiModel):
     """One site: one pod that trains where its data is."""
 
+    TRANSITIONS: ClassVar = frozen("data", "storage")
     name: DnsLabel
     data: DataSource | None = Field(
         None, description="Left out for a dataset that generates itself (synthetic)."
@@ -283,32 +292,6 @@ class FailurePolicy(ApiModel):
     )
 
 
-def _same(name: str) -> str:
-    return f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-
-
-def _frozen(*names: str) -> tuple[Transition, ...]:
-    return tuple(
-        Transition(
-            cel=_same(n),
-            message=f"{n} cannot be changed; delete the FLJob and create it anew",
-            field=n,
-        )
-        for n in names
-    )
-
-
-def _frozen_unless_suspended(*names: str) -> tuple[Transition, ...]:
-    return tuple(
-        Transition(
-            cel=f"oldSelf.suspend || ({_same(n)})",
-            message=f"{n} can be changed only while the FLJob is suspended",
-            field=n,
-        )
-        for n in names
-    )
-
-
 def _quorum_possible(spec: FLJobSpec) -> bool:
     wanted = spec.quorum.min_trainers
     return isinstance(wanted, str) or wanted <= len(spec.trainers)
@@ -318,14 +301,13 @@ class FLJobSpec(ApiModel):
     """Federated training of one recommender model over the data of several sites."""
 
     TRANSITIONS: ClassVar = (
-        *_frozen(
+        *frozen(
             "model",
             "optimizer",
             "dataset",
             "strategy",
             "parameterScopes",
             "seed",
-            "trainers",
             "quorum",
             "participation",
             "evaluation",
@@ -334,7 +316,12 @@ class FLJobSpec(ApiModel):
             "checkpoint",
             "roundTimeoutSeconds",
         ),
-        *_frozen_unless_suspended("coordinator", "server", "trainerTemplate"),
+        *frozen_unless_suspended("coordinator", "server", "trainers", "trainerTemplate"),
+        Transition(
+            cel="self.trainers.map(t, t.name) == oldSelf.trainers.map(t, t.name)",
+            message="trainers cannot be added, removed or renamed; delete the FLJob and create it anew",
+            field="trainers",
+        ),
         Transition(
             cel="self.rounds >= oldSelf.rounds",
             message="rounds may grow, not shrink; use stopCriteria or suspend to end early",
@@ -346,13 +333,13 @@ class FLJobSpec(ApiModel):
             cel="type(self.quorum.minTrainers) == string || self.quorum.minTrainers <= size(self.trainers)",
             message="quorum.minTrainers must not exceed the number of trainers",
             holds=_quorum_possible,
-            field="quorum",
+            field="quorum.minTrainers",
         ),
         Rule(
             cel="!has(self.participation.count) || self.participation.count <= size(self.trainers)",
             message="participation.count must not exceed the number of trainers",
             holds=lambda s: s.participation.count is None or s.participation.count <= len(s.trainers),
-            field="participation",
+            field="participation.count",
         ),
         Rule(
             cel="!has(self.failurePolicy.maxFailedTrainers) || "
@@ -362,7 +349,7 @@ class FLJobSpec(ApiModel):
                 s.failure_policy.max_failed_trainers is None
                 or s.failure_policy.max_failed_trainers < len(s.trainers)
             ),
-            field="failurePolicy",
+            field="failurePolicy.maxFailedTrainers",
         ),
         Rule(
             cel="has(self.checkpoint) || !self.suspend",
