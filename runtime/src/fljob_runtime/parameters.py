@@ -1,0 +1,221 @@
+"""Parameters as values: what a model is made of, and the numbers of one version of it. numpy only.
+
+Shared by models (which make layouts and states), transport (which encodes what is shared), server (which
+checks and folds) and algorithms. No torch here: coordinator and server must start without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+
+
+class Kind(StrEnum):
+    """How a parameter is addressed: as a whole, or by rows of which only touched ones travel."""
+
+    DENSE = "dense"
+    ROWS = "rows"
+
+
+class Scope(StrEnum):
+    """Whether a parameter is trained together or stays with its trainer."""
+
+    SHARED = "shared"
+    PRIVATE = "private"
+
+
+class LayoutError(ValueError):
+    """Values do not fit the layout; the message names the parameter, what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """One float32 parameter. `rows` parameters have shape (num_rows, D) and are addressed by row id."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind = Kind.DENSE
+    scope: Scope = Scope.SHARED
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 253:
+            raise LayoutError(f"parameter name {self.name!r}: must have 1 to 253 characters")
+        if any(size < 1 for size in self.shape):
+            raise LayoutError(f"parameter {self.name}: shape {self.shape} has an empty dimension")
+        if self.kind is Kind.ROWS and len(self.shape) != 2:
+            raise LayoutError(f"parameter {self.name}: a table needs shape (rows, D), not {self.shape}")
+
+    @property
+    def size(self) -> int:
+        """Return the number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """All parameters of a model, in the order in which dense ones are concatenated."""
+
+    specs: tuple[ParamSpec, ...]
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.specs]
+        if len(set(names)) != len(names):
+            raise LayoutError(f"parameter names are not unique: {sorted(names)}")
+
+    def __getitem__(self, name: str) -> ParamSpec:
+        for spec in self.specs:
+            if spec.name == name:
+                return spec
+        raise LayoutError(f"no parameter {name!r}; the model has {[s.name for s in self.specs]}")
+
+    def select(self, kind: Kind, scope: Scope) -> tuple[ParamSpec, ...]:
+        """Return the specs of one kind and scope, in layout order."""
+        return tuple(s for s in self.specs if s.kind is kind and s.scope is scope)
+
+    @property
+    def shared_dense(self) -> tuple[ParamSpec, ...]:
+        """Return the shared dense parameters, in layout order."""
+        return self.select(Kind.DENSE, Scope.SHARED)
+
+    @property
+    def shared_tables(self) -> tuple[ParamSpec, ...]:
+        """Return the shared tables, in layout order."""
+        return self.select(Kind.ROWS, Scope.SHARED)
+
+    @property
+    def dense_size(self) -> int:
+        """Return the number of elements of the shared dense vector."""
+        return sum(spec.size for spec in self.shared_dense)
+
+    def with_scopes(self, scopes: Mapping[str, Scope]) -> ModelLayout:
+        """Return the layout with scopes set by name, or by prefix `name.`; an unknown name is an error."""
+        for name in scopes:
+            if not any(_matches(spec.name, name) for spec in self.specs):
+                raise LayoutError(
+                    f"parameterScopes: no parameter {name!r}; the model has {[s.name for s in self.specs]}"
+                )
+        return ModelLayout(
+            tuple(
+                replace(
+                    spec, scope=next((s for n, s in scopes.items() if _matches(spec.name, n)), spec.scope)
+                )
+                for spec in self.specs
+            )
+        )
+
+    def to_json(self) -> bytes:
+        """Return the canonical form, equal for equal layouts."""
+        rows = [
+            {"kind": s.kind.value, "name": s.name, "scope": s.scope.value, "shape": list(s.shape)}
+            for s in self.specs
+        ]
+        return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> ModelLayout:
+        """Parse the canonical form; raises LayoutError on anything else."""
+        try:
+            rows: list[dict[str, Any]] = json.loads(text)
+            specs = tuple(
+                ParamSpec(
+                    str(r["name"]), tuple(int(n) for n in r["shape"]), Kind(r["kind"]), Scope(r["scope"])
+                )
+                for r in rows
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise LayoutError(f"not a model layout: {error}") from error
+        return cls(specs)
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 of the canonical form."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def _matches(parameter: str, name: str) -> bool:
+    return parameter == name or parameter.startswith(f"{name}.")
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """Some rows of one table.
+
+    ids: int64 [n], sorted, unique; values: float32 [n, D]; weights: float64 [n], how many local samples
+    trained the row (1 for initial values, empty array when values are only read).
+    """
+
+    ids: Int64Array
+    values: Float32Array
+    weights: Float64Array = field(default_factory=lambda: np.empty(0, np.float64))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """Values of (part of) a model: dense arrays by name, and rows of tables by name."""
+
+    dense: Mapping[str, Float32Array]
+    rows: Mapping[str, RowSet]
+
+    def shared(self, layout: ModelLayout) -> ModelState:
+        """Return what may leave the trainer: private parameters are not in it."""
+        return self._scoped(layout, Scope.SHARED)
+
+    def private(self, layout: ModelLayout) -> ModelState:
+        """Return what must stay with the trainer."""
+        return self._scoped(layout, Scope.PRIVATE)
+
+    def _scoped(self, layout: ModelLayout, scope: Scope) -> ModelState:
+        return ModelState(
+            {n: v for n, v in self.dense.items() if layout[n].scope is scope},
+            {n: v for n, v in self.rows.items() if layout[n].scope is scope},
+        )
+
+    def merged(self, other: ModelState) -> ModelState:
+        """Return both parts together; a name in both is an error."""
+        twice = (self.dense.keys() & other.dense.keys()) | (self.rows.keys() & other.rows.keys())
+        if twice:
+            raise LayoutError(f"parameters given twice: {sorted(twice)}")
+        return ModelState({**self.dense, **other.dense}, {**self.rows, **other.rows})
+
+
+def pack_dense(specs: Iterable[ParamSpec], dense: Mapping[str, Float32Array]) -> Float32Array:
+    """Concatenate the named arrays in the order of the specs. Returns float32 [sum of sizes]."""
+    specs = tuple(specs)
+    vector = np.empty(sum(spec.size for spec in specs), np.float32)
+    offset = 0
+    for spec in specs:
+        value = dense.get(spec.name)
+        if value is None or tuple(value.shape) != spec.shape:
+            found = "nothing" if value is None else f"shape {tuple(value.shape)}"
+            raise LayoutError(f"parameter {spec.name}: expected shape {spec.shape}, found {found}")
+        vector[offset : offset + spec.size] = value.reshape(-1)
+        offset += spec.size
+    return vector
+
+
+def unpack_dense(specs: Iterable[ParamSpec], vector: Float32Array) -> dict[str, Float32Array]:
+    """Cut a dense vector into named arrays (views of it); raises LayoutError when the length is another."""
+    specs = tuple(specs)
+    wanted = sum(spec.size for spec in specs)
+    if vector.shape != (wanted,):
+        raise LayoutError(f"dense vector: expected {wanted} elements, found shape {vector.shape}")
+    parts: dict[str, Float32Array] = {}
+    offset = 0
+    for spec in specs:
+        parts[spec.name] = vector[offset : offset + spec.size].reshape(spec.shape)
+        offset += spec.size
+    return parts
