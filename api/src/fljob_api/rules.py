@@ -42,6 +42,12 @@ def list_map(key: str) -> JsonDict:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
+def list_map_key(extra: object) -> str:
+    """Return the key of a list marked by `list_map`; nothing for any other field."""
+    keys = extra.get("x-kubernetes-list-map-keys") if isinstance(extra, dict) else None
+    return str(keys[0]) if keys else ""
+
+
 def at_most_one(*fields: str) -> Rule:
     """Make the rule that no more than one of the (JSON named) fields is set."""
     return Rule(
