@@ -107,9 +107,7 @@ class ModelLayout:
                 )
         return ModelLayout(
             tuple(
-                replace(
-                    spec, scope=next((s for n, s in scopes.items() if _matches(spec.name, n)), spec.scope)
-                )
+                replace(spec, scope=next((s for n, s in scopes.items() if _matches(spec.name, n)), spec.scope))
                 for spec in self.specs
             )
         )
@@ -117,8 +115,7 @@ class ModelLayout:
     def to_json(self) -> bytes:
         """Return the canonical form, equal for equal layouts."""
         rows = [
-            {"kind": s.kind.value, "name": s.name, "scope": s.scope.value, "shape": list(s.shape)}
-            for s in self.specs
+            {"kind": s.kind.value, "name": s.name, "scope": s.scope.value, "shape": list(s.shape)} for s in self.specs
         ]
         return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
 
@@ -128,9 +125,7 @@ class ModelLayout:
         try:
             rows: list[dict[str, Any]] = json.loads(text)
             specs = tuple(
-                ParamSpec(
-                    str(r["name"]), tuple(int(n) for n in r["shape"]), Kind(r["kind"]), Scope(r["scope"])
-                )
+                ParamSpec(str(r["name"]), tuple(int(n) for n in r["shape"]), Kind(r["kind"]), Scope(r["scope"]))
                 for r in rows
             )
         except (ValueError, KeyError, TypeError) as error:

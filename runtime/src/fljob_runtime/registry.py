@@ -48,9 +48,7 @@ class ParametersModel(BaseModel):
     )
 
 
-_TABLES: dict[RegistryKind, dict[str, tuple[type, type[ParametersModel]]]] = {
-    kind: {} for kind in RegistryKind
-}
+_TABLES: dict[RegistryKind, dict[str, tuple[type, type[ParametersModel]]]] = {kind: {} for kind in RegistryKind}
 
 
 def register(kind: RegistryKind, name: str, parameters: type[ParametersModel]) -> Callable[[T], T]:
@@ -106,8 +104,7 @@ def catalog() -> dict[str, dict[str, Any]]:
     """Return {kind: {name: JSON schema of the parameters}} of everything registered."""
     return {
         kind.value: {
-            name: parameters.model_json_schema(by_alias=True)
-            for name, (_, parameters) in sorted(table.items())
+            name: parameters.model_json_schema(by_alias=True) for name, (_, parameters) in sorted(table.items())
         }
         for kind, table in _TABLES.items()
     }

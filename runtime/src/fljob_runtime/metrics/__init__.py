@@ -1,0 +1,1 @@
+"""Metrics as sums that merge and ratios that are computed last. numpy only."""

@@ -1,0 +1,114 @@
+"""Mergeable score histograms on nested dyadic grids, and the AUC they bound.
+
+A cell is [i * h, (i + 1) * h) on the logit axis with h = 2^-k. Cells are aligned at multiples of h, so the grid of k
+nests in that of every smaller k and merging to the coarser grid loses nothing else. Only occupied cells are kept.
+See docs/decisions/003. Used by MetricSums.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CELLS = 4096
+MIN_EXPONENT = -4
+MAX_EXPONENT = 24
+LOGIT_LIMIT = 32.0
+
+
+@dataclass(frozen=True)
+class DyadicHistogram:
+    """Counts of positives and negatives per occupied cell.
+
+    exponent: k of the cell width 2^-k; cells: int64 [C], sorted, unique; positives, negatives: int64 [C].
+    """
+
+    exponent: int
+    cells: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls) -> DyadicHistogram:
+        """Return the histogram of nothing: the neutral element of `merge`."""
+        none = np.empty(0, np.int64)
+        return cls(MAX_EXPONENT, none, none, none)
+
+    @classmethod
+    def of(cls, logits: NDArray[np.floating], labels: NDArray[np.floating]) -> DyadicHistogram:
+        """Count scores (any shape [n], logits; labels 0 or 1) on the finest grid within MAX_CELLS cells."""
+        if len(logits) == 0:
+            return cls.empty()
+        clipped = np.clip(logits.astype(np.float64), -LOGIT_LIMIT, LOGIT_LIMIT)
+        fine = np.floor(np.ldexp(clipped, MAX_EXPONENT)).astype(np.int64)
+        order = np.argsort(fine, kind="stable")
+        cells, first = np.unique(fine[order], return_index=True)
+        ones = np.asarray(labels)[order] > 0.5
+        positives = np.add.reduceat(ones.astype(np.int64), first)
+        counts = np.diff(np.append(first, len(fine)))
+        return cls(MAX_EXPONENT, cells, positives, counts - positives).bounded()
+
+    def coarsened(self, exponent: int) -> DyadicHistogram:
+        """Return the same counts on the grid of a smaller exponent."""
+        if exponent >= self.exponent or len(self.cells) == 0:
+            return self if exponent >= self.exponent else DyadicHistogram(exponent, *self._columns())
+        cells, first = np.unique(self.cells >> (self.exponent - exponent), return_index=True)
+        return DyadicHistogram(
+            exponent, cells, np.add.reduceat(self.positives, first), np.add.reduceat(self.negatives, first)
+        )
+
+    def bounded(self, max_cells: int = MAX_CELLS) -> DyadicHistogram:
+        """Return the finest coarsening with at most `max_cells` occupied cells."""
+        exponent = self.exponent
+        while exponent > MIN_EXPONENT and _num_cells(self.cells, self.exponent - exponent) > max_cells:
+            exponent -= 1
+        return self.coarsened(exponent)
+
+    def merge(self, other: DyadicHistogram) -> DyadicHistogram:
+        """Return the sum of both on the coarser of the two grids; order of merging does not matter."""
+        exponent = min(
+            self.exponent if len(self.cells) else other.exponent,
+            other.exponent if len(other.cells) else self.exponent,
+        )
+        a, b = self.coarsened(exponent), other.coarsened(exponent)
+        cells, where = np.unique(np.concatenate([a.cells, b.cells]), return_inverse=True)
+        positives = np.zeros(len(cells), np.int64)
+        negatives = np.zeros(len(cells), np.int64)
+        np.add.at(positives, where, np.concatenate([a.positives, b.positives]))
+        np.add.at(negatives, where, np.concatenate([a.negatives, b.negatives]))
+        return DyadicHistogram(exponent, cells, positives, negatives)
+
+    def auc(self) -> float:
+        """Return the area under the ROC curve, pairs within a cell counting half; NaN without both classes."""
+        num_positives, num_negatives = int(self.positives.sum()), int(self.negatives.sum())
+        if num_positives == 0 or num_negatives == 0:
+            return float("nan")
+        below = np.cumsum(self.negatives) - self.negatives
+        twice_wins = (self.positives * (2 * below + self.negatives)).sum(dtype=np.int64)
+        return float(twice_wins) / (2.0 * num_positives * num_negatives)
+
+    def auc_bound(self) -> float:
+        """Return the bound on |auc - exact AUC|: sum of p_i n_i / (2 P N); NaN without both classes."""
+        pairs = float(self.positives.sum()) * float(self.negatives.sum())
+        if pairs == 0.0:
+            return float("nan")
+        return float((self.positives.astype(np.float64) * self.negatives).sum()) / (2.0 * pairs)
+
+    def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        return self.cells, self.positives, self.negatives
+
+
+def _num_cells(sorted_cells: NDArray[np.int64], shift: int) -> int:
+    return int(np.count_nonzero(np.diff(sorted_cells >> shift))) + 1
+
+
+def exact_auc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
+    """Return the exact AUC of scores [n] with labels [n] in {0, 1}; ties count half; NaN without both classes."""
+    values, inverse = np.unique(scores, return_inverse=True)
+    ones = np.asarray(labels) > 0.5
+    positives = np.bincount(inverse[ones], minlength=len(values))
+    negatives = np.bincount(inverse[~ones], minlength=len(values))
+    none = np.arange(len(values), dtype=np.int64)
+    return DyadicHistogram(MAX_EXPONENT, none, positives, negatives).auc()

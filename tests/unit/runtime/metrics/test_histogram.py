@@ -1,0 +1,78 @@
+"""The dyadic histogram: exact merging, and an AUC within its published bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fljob_runtime.metrics.histogram import MAX_CELLS, DyadicHistogram, exact_auc
+
+
+def predictions(seed: int, size: int, spread: float, rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(size) < rate).astype(np.float32)
+    labels[0], labels[1] = 1.0, 0.0
+    logits = (rng.normal(size=size) * spread + labels * spread - 1.4).astype(np.float32)
+    return logits, labels
+
+
+def test_auc_by_hand_counts_wins_and_half_ties() -> None:
+    logits = np.array([0.0, 1.0, 1.0, 2.0], np.float32)
+    labels = np.array([0.0, 0.0, 1.0, 1.0], np.float32)
+    # pairs: (1.0+, 0.0-) wins, (1.0+, 1.0-) half, (2.0+, both) win: 3.5 of 4
+    assert exact_auc(logits, labels) == pytest.approx(0.875)
+    assert DyadicHistogram.of(logits, labels).auc() == pytest.approx(0.875)
+
+
+def test_auc_without_both_classes_is_not_a_number() -> None:
+    assert np.isnan(exact_auc(np.array([1.0, 2.0]), np.array([1.0, 1.0])))
+
+
+@given(
+    seed=st.integers(0, 1000),
+    size=st.integers(2, 20_000),
+    spread=st.sampled_from([1e-6, 1e-3, 0.1, 1.0, 8.0]),
+    rate=st.sampled_from([0.001, 0.2, 0.5]),
+)
+def test_auc_lies_within_its_bound_of_the_exact_one(seed: int, size: int, spread: float, rate: float) -> None:
+    logits, labels = predictions(seed, size, spread, rate)
+    histogram = DyadicHistogram.of(logits, labels)
+    assert abs(histogram.auc() - exact_auc(logits, labels)) <= histogram.auc_bound() + 1e-12
+    assert len(histogram.cells) <= MAX_CELLS
+
+
+@given(seed=st.integers(0, 1000), cut=st.integers(1, 4999))
+def test_merged_auc_is_within_its_bound_of_the_pooled_predictions(seed: int, cut: int) -> None:
+    logits, labels = predictions(seed, 5000, 1.0, 0.2)
+    merged = DyadicHistogram.of(logits[:cut], labels[:cut]).merge(DyadicHistogram.of(logits[cut:] * 1, labels[cut:]))
+    assert abs(merged.auc() - exact_auc(logits, labels)) <= merged.auc_bound() + 1e-12
+
+
+@given(seed=st.integers(0, 1000))
+def test_merging_does_not_depend_on_order_or_grouping(seed: int) -> None:
+    parts = [DyadicHistogram.of(*predictions(seed + i, 3000, 10.0**-i, 0.3)) for i in range(3)]
+    left = parts[0].merge(parts[1]).merge(parts[2])
+    right = parts[2].merge(parts[1].merge(parts[0]))
+    assert left.exponent == right.exponent
+    for a, b in zip(left._columns(), right._columns(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_merging_with_nothing_changes_nothing() -> None:
+    histogram = DyadicHistogram.of(*predictions(1, 100, 1.0, 0.5))
+    merged = DyadicHistogram.empty().merge(histogram)
+    assert merged.exponent == histogram.exponent
+    np.testing.assert_array_equal(merged.cells, histogram.cells)
+
+
+def test_collapsed_scores_have_a_bound_below_a_thousandth() -> None:
+    logits, labels = predictions(7, 60_000, 1e-3, 0.01)
+    assert DyadicHistogram.of(logits, labels).auc_bound() < 1e-3
+
+
+def test_a_click_rate_of_one_in_ten_thousand_has_a_bound_below_a_thousandth() -> None:
+    logits, labels = predictions(8, 200_000, 1.0, 1e-4)
+    assert DyadicHistogram.of(logits, labels).auc_bound() < 1e-3

@@ -1,0 +1,82 @@
+"""Metric sums: hand-worked ratios, merging, and a strict wire form."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fljob_runtime.metrics.sums import MetricsError, MetricSums
+
+LOGITS = np.array([0.0, 0.0, math.log(3.0), -math.log(3.0)], np.float32)  # probabilities 1/2 1/2 3/4 1/4
+LABELS = np.array([1.0, 0.0, 1.0, 0.0], np.float32)
+
+
+def test_ratios_by_hand() -> None:
+    metrics = MetricSums.of(LOGITS, LABELS).compute()
+    assert metrics.loss == pytest.approx((2 * math.log(2) + 2 * math.log(4 / 3)) / 4)
+    assert metrics.mae == pytest.approx(0.375)
+    assert metrics.rmse == pytest.approx(math.sqrt((0.25 + 0.25 + 0.0625 + 0.0625) / 4))
+    assert metrics.actual_ctr == pytest.approx(0.5)
+    assert metrics.predicted_ctr == pytest.approx(0.5)
+    assert metrics.copc == pytest.approx(1.0)
+    assert metrics.auc == pytest.approx(3.5 / 4)
+
+
+def test_merging_equals_pooling() -> None:
+    pooled = MetricSums.of(LOGITS, LABELS)
+    merged = MetricSums.of(LOGITS[:1], LABELS[:1]).merge(MetricSums.of(LOGITS[1:], LABELS[1:]))
+    assert merged.compute().loss == pytest.approx(pooled.compute().loss)
+    assert merged.compute().auc == pooled.compute().auc
+
+
+def test_ranking_by_hand() -> None:
+    metrics = MetricSums().with_ranks(np.array([0, 2, 10, 50])).compute()
+    assert metrics.hit_rate_at_10 == pytest.approx(0.5)
+    assert metrics.ndcg_at_10 == pytest.approx((1.0 + 0.5) / 4)
+    assert metrics.mrr_at_10 == pytest.approx((1.0 + 1 / 3) / 4)
+
+
+def test_extreme_logits_do_not_overflow() -> None:
+    metrics = MetricSums.of(np.array([500.0, -500.0], np.float32), np.array([0.0, 1.0], np.float32)).compute()
+    assert metrics.loss == pytest.approx(500.0)
+
+
+def test_nothing_gives_no_number_rather_than_zero() -> None:
+    assert math.isnan(MetricSums().compute().loss)
+
+
+def test_wire_form_round_trips() -> None:
+    sums = MetricSums.of(LOGITS, LABELS).with_ranks(np.array([3.0]))
+    back = MetricSums.from_json(sums.to_json())
+    assert back.compute() == sums.compute()
+
+
+def test_predictions_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(MetricsError, match="not finite"):
+        MetricSums.of(np.array([np.nan], np.float32), np.array([1.0], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": float("nan")}, "not finite"),
+        ({"loss": "much"}, "could not convert"),
+        ({"surprise": 1}, "surprise"),
+        ({"num_samples": -1}, "negative"),
+        ({"histogram": {"exponent": 99, "cells": [], "positives": [], "negatives": []}}, "exponent"),
+        (
+            {"histogram": {"exponent": 3, "cells": [1, 0], "positives": [1, 1], "negatives": [1, 1]}},
+            "ascending",
+        ),
+        ({"histogram": {"exponent": 3, "cells": [1], "positives": [-1], "negatives": [1]}}, "negative"),
+        ({"histogram": {"exponent": 3, "cells": [1], "positives": [1, 1], "negatives": [1]}}, "equally long"),
+        ({"histogram": None}, "metric sums"),
+    ],
+)
+def test_malformed_wire_forms_are_refused(change: dict[str, object], message: str) -> None:
+    value = json.loads(MetricSums.of(LOGITS, LABELS).to_json()) | change
+    with pytest.raises(MetricsError, match=message):
+        MetricSums.from_json(json.dumps(value).encode())
