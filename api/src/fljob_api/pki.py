@@ -18,10 +18,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fljob_api import names
 
-CA_CERT = "ca.crt"
-CERT = "tls.crt"
-KEY = "tls.key"
-
 AUTHORITY_LIFETIME = dt.timedelta(days=3653)
 LEAF_LIFETIME = dt.timedelta(days=366)
 CLOCK_SKEW = dt.timedelta(hours=1)
@@ -47,7 +43,11 @@ class Leaf:
 
     def files(self) -> dict[str, bytes]:
         """Return file name → PEM: the keys of the Secret, the files of the TLS folder."""
-        return {CA_CERT: self.authority_certificate, CERT: self.certificate, KEY: self.key}
+        return {
+            names.CA_CERT_FILE: self.authority_certificate,
+            names.CERT_FILE: self.certificate,
+            names.KEY_FILE: self.key,
+        }
 
 
 def make_authority(
@@ -98,9 +98,7 @@ def issue(
             critical=False,
         )
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
     return Leaf(authority.certificate, _pem(certificate), _key_pem(key))
@@ -111,7 +109,9 @@ def _read(certificate: bytes, key: bytes) -> tuple[x509.Certificate, ec.Elliptic
     """Parse an authority once for all the certificates that it issues."""
     loaded = serialization.load_pem_private_key(key, None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-        raise ValueError("the authority's key is not an elliptic-curve key; make the authority again")
+        raise ValueError(  # noqa: TRY004 - bad content of a file, not a bad argument
+            "the authority's key is not an elliptic-curve key; make the authority again"
+        )
     return x509.load_pem_x509_certificate(certificate), loaded
 
 

@@ -24,47 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fljob_api/wire/coordinator.proto\x12\x08\x66ljob.v1\"\xc3\x02\n\x0c\x43lientReport\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.fljob.v1.HelloH\x00\x12(\n\theartbeat\x18\x02 \x01(\x0b\x32\x13.fljob.v1.HeartbeatH\x00\x12&\n\x05train\x18\x03 \x01(\x0b\x32\x15.fljob.v1.TrainReportH\x00\x12,\n\x08\x65valuate\x18\x04 \x01(\x0b\x32\x18.fljob.v1.EvaluateReportH\x00\x12$\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x11.fljob.v1.FailureH\x00\x12\x32\n\x06\x65xtras\x18\x0f \x03(\x0b\x32\".fljob.v1.ClientReport.ExtrasEntry\x1a-\n\x0b\x45xtrasEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06report\"\xf8\x01\n\x05Hello\x12\x0f\n\x07job_uid\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\x0f\n\x07trainer\x18\x03 \x01(\t\x12\x15\n\rlayout_digest\x18\x04 \x01(\t\x12\x0e\n\x06layout\x18\x05 \x01(\x0c\x12\x13\n\x0bnum_samples\x18\x06 \x01(\x04\x12\x16\n\x0enum_test_pairs\x18\x07 \x01(\x04\x12\x13\n\x0bnum_clients\x18\x08 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x10\n\x08num_cpus\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\x12\x17\n\x0fprivate_version\x18\x0c \x01(\r\"t\n\tHeartbeat\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63tivity\x18\x02 \x01(\t\x12\x14\n\x0csamples_done\x18\x03 \x01(\x04\x12\x15\n\rsamples_total\x18\x04 \x01(\x04\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x12\x0b\n\x03\x61uc\x18\x06 \x01(\x01\";\n\x07Receipt\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"\xca\x01\n\x0bTrainReport\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12#\n\x08receipts\x18\x03 \x03(\x0b\x32\x11.fljob.v1.Receipt\x12\x13\n\x0bnum_samples\x18\x04 \x01(\x04\x12\x0f\n\x07metrics\x18\x05 \x01(\x0c\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01\x12\x12\n\nbytes_sent\x18\x08 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\t \x01(\x04\"C\n\x0e\x45valuateReport\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07metrics\x18\x02 \x01(\x0c\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"-\n\x07\x46\x61ilure\x12\x11\n\texit_code\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x02\n\x0bInstruction\x12*\n\ninitialize\x18\x01 \x01(\x0b\x32\x14.fljob.v1.InitializeH\x00\x12 \n\x05train\x18\x02 \x01(\x0b\x32\x0f.fljob.v1.TrainH\x00\x12&\n\x08\x65valuate\x18\x03 \x01(\x0b\x32\x12.fljob.v1.EvaluateH\x00\x12\"\n\x06repush\x18\x04 \x01(\x0b\x32\x10.fljob.v1.RepushH\x00\x12(\n\tcommitted\x18\x05 \x01(\x0b\x32\x13.fljob.v1.CommittedH\x00\x12\"\n\x06\x66inish\x18\x06 \x01(\x0b\x32\x10.fljob.v1.FinishH\x00\x42\r\n\x0binstruction\"\x0c\n\nInitialize\"(\n\x05Train\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x01\"/\n\x08\x45valuate\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\nnext_round\x18\x02 \x01(\r\"\x17\n\x06Repush\x12\r\n\x05round\x18\x01 \x01(\r\",\n\tCommitted\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\"\xa6\x01\n\x06\x46inish\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.fljob.v1.Finish.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\texit_code\x18\x04 \x01(\r\"=\n\x07Outcome\x12\r\n\tSUCCEEDED\x10\x00\x12\n\n\x06\x46\x41ILED\x10\x01\x12\n\n\x06PAUSED\x10\x02\x12\x0b\n\x07REFUSED\x10\x03\x32H\n\x0b\x43oordinator\x12\x39\n\x04Join\x12\x16.fljob.v1.ClientReport\x1a\x15.fljob.v1.Instruction(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fljob_api/wire/coordinator.proto\x12\x08\x66ljob.v1\"\xe0\x01\n\x0c\x43lientReport\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.fljob.v1.HelloH\x00\x12(\n\theartbeat\x18\x02 \x01(\x0b\x32\x13.fljob.v1.HeartbeatH\x00\x12&\n\x05train\x18\x03 \x01(\x0b\x32\x15.fljob.v1.TrainReportH\x00\x12,\n\x08\x65valuate\x18\x04 \x01(\x0b\x32\x18.fljob.v1.EvaluateReportH\x00\x12$\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x11.fljob.v1.FailureH\x00\x42\x08\n\x06report\"\xf8\x01\n\x05Hello\x12\x0f\n\x07job_uid\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\x0f\n\x07trainer\x18\x03 \x01(\t\x12\x15\n\rlayout_digest\x18\x04 \x01(\t\x12\x0e\n\x06layout\x18\x05 \x01(\x0c\x12\x13\n\x0bnum_samples\x18\x06 \x01(\x04\x12\x16\n\x0enum_test_pairs\x18\x07 \x01(\x04\x12\x13\n\x0bnum_clients\x18\x08 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x10\n\x08num_cpus\x18\n \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x0b \x01(\x04\x12\x17\n\x0fprivate_version\x18\x0c \x01(\r\"t\n\tHeartbeat\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63tivity\x18\x02 \x01(\t\x12\x14\n\x0csamples_done\x18\x03 \x01(\x04\x12\x15\n\rsamples_total\x18\x04 \x01(\x04\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x12\x0b\n\x03\x61uc\x18\x06 \x01(\x01\";\n\x07Receipt\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"\xca\x01\n\x0bTrainReport\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12#\n\x08receipts\x18\x03 \x03(\x0b\x32\x11.fljob.v1.Receipt\x12\x13\n\x0bnum_samples\x18\x04 \x01(\x04\x12\x0f\n\x07metrics\x18\x05 \x01(\x0c\x12\x0f\n\x07seconds\x18\x06 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01\x12\x12\n\nbytes_sent\x18\x08 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\t \x01(\x04\"C\n\x0e\x45valuateReport\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07metrics\x18\x02 \x01(\x0c\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"-\n\x07\x46\x61ilure\x12\x11\n\texit_code\x18\x01 \x01(\r\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x84\x02\n\x0bInstruction\x12*\n\ninitialize\x18\x01 \x01(\x0b\x32\x14.fljob.v1.InitializeH\x00\x12 \n\x05train\x18\x02 \x01(\x0b\x32\x0f.fljob.v1.TrainH\x00\x12&\n\x08\x65valuate\x18\x03 \x01(\x0b\x32\x12.fljob.v1.EvaluateH\x00\x12\"\n\x06repush\x18\x04 \x01(\x0b\x32\x10.fljob.v1.RepushH\x00\x12(\n\tcommitted\x18\x05 \x01(\x0b\x32\x13.fljob.v1.CommittedH\x00\x12\"\n\x06\x66inish\x18\x06 \x01(\x0b\x32\x10.fljob.v1.FinishH\x00\x42\r\n\x0binstruction\"\x0c\n\nInitialize\"(\n\x05Train\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x01\"/\n\x08\x45valuate\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\nnext_round\x18\x02 \x01(\r\"\x17\n\x06Repush\x12\r\n\x05round\x18\x01 \x01(\r\",\n\tCommitted\x12\r\n\x05round\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\"\xa6\x01\n\x06\x46inish\x12)\n\x07outcome\x18\x01 \x01(\x0e\x32\x18.fljob.v1.Finish.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\texit_code\x18\x04 \x01(\r\"=\n\x07Outcome\x12\r\n\tSUCCEEDED\x10\x00\x12\n\n\x06\x46\x41ILED\x10\x01\x12\n\n\x06PAUSED\x10\x02\x12\x0b\n\x07REFUSED\x10\x03\x32H\n\x0b\x43oordinator\x12\x39\n\x04Join\x12\x16.fljob.v1.ClientReport\x1a\x15.fljob.v1.Instruction(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fljob_api.wire.coordinator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLIENTREPORT_EXTRASENTRY']._loaded_options = None
-  _globals['_CLIENTREPORT_EXTRASENTRY']._serialized_options = b'8\001'
   _globals['_CLIENTREPORT']._serialized_start=47
-  _globals['_CLIENTREPORT']._serialized_end=370
-  _globals['_CLIENTREPORT_EXTRASENTRY']._serialized_start=315
-  _globals['_CLIENTREPORT_EXTRASENTRY']._serialized_end=360
-  _globals['_HELLO']._serialized_start=373
-  _globals['_HELLO']._serialized_end=621
-  _globals['_HEARTBEAT']._serialized_start=623
-  _globals['_HEARTBEAT']._serialized_end=739
-  _globals['_RECEIPT']._serialized_start=741
-  _globals['_RECEIPT']._serialized_end=800
-  _globals['_TRAINREPORT']._serialized_start=803
-  _globals['_TRAINREPORT']._serialized_end=1005
-  _globals['_EVALUATEREPORT']._serialized_start=1007
-  _globals['_EVALUATEREPORT']._serialized_end=1074
-  _globals['_FAILURE']._serialized_start=1076
-  _globals['_FAILURE']._serialized_end=1121
-  _globals['_INSTRUCTION']._serialized_start=1124
-  _globals['_INSTRUCTION']._serialized_end=1384
-  _globals['_INITIALIZE']._serialized_start=1386
-  _globals['_INITIALIZE']._serialized_end=1398
-  _globals['_TRAIN']._serialized_start=1400
-  _globals['_TRAIN']._serialized_end=1440
-  _globals['_EVALUATE']._serialized_start=1442
-  _globals['_EVALUATE']._serialized_end=1489
-  _globals['_REPUSH']._serialized_start=1491
-  _globals['_REPUSH']._serialized_end=1514
-  _globals['_COMMITTED']._serialized_start=1516
-  _globals['_COMMITTED']._serialized_end=1560
-  _globals['_FINISH']._serialized_start=1563
-  _globals['_FINISH']._serialized_end=1729
-  _globals['_FINISH_OUTCOME']._serialized_start=1668
-  _globals['_FINISH_OUTCOME']._serialized_end=1729
-  _globals['_COORDINATOR']._serialized_start=1731
-  _globals['_COORDINATOR']._serialized_end=1803
+  _globals['_CLIENTREPORT']._serialized_end=271
+  _globals['_HELLO']._serialized_start=274
+  _globals['_HELLO']._serialized_end=522
+  _globals['_HEARTBEAT']._serialized_start=524
+  _globals['_HEARTBEAT']._serialized_end=640
+  _globals['_RECEIPT']._serialized_start=642
+  _globals['_RECEIPT']._serialized_end=701
+  _globals['_TRAINREPORT']._serialized_start=704
+  _globals['_TRAINREPORT']._serialized_end=906
+  _globals['_EVALUATEREPORT']._serialized_start=908
+  _globals['_EVALUATEREPORT']._serialized_end=975
+  _globals['_FAILURE']._serialized_start=977
+  _globals['_FAILURE']._serialized_end=1022
+  _globals['_INSTRUCTION']._serialized_start=1025
+  _globals['_INSTRUCTION']._serialized_end=1285
+  _globals['_INITIALIZE']._serialized_start=1287
+  _globals['_INITIALIZE']._serialized_end=1299
+  _globals['_TRAIN']._serialized_start=1301
+  _globals['_TRAIN']._serialized_end=1341
+  _globals['_EVALUATE']._serialized_start=1343
+  _globals['_EVALUATE']._serialized_end=1390
+  _globals['_REPUSH']._serialized_start=1392
+  _globals['_REPUSH']._serialized_end=1415
+  _globals['_COMMITTED']._serialized_start=1417
+  _globals['_COMMITTED']._serialized_end=1461
+  _globals['_FINISH']._serialized_start=1464
+  _globals['_FINISH']._serialized_end=1630
+  _globals['_FINISH_OUTCOME']._serialized_start=1569
+  _globals['_FINISH_OUTCOME']._serialized_end=1630
+  _globals['_COORDINATOR']._serialized_start=1632
+  _globals['_COORDINATOR']._serialized_end=1704
 # @@protoc_insertion_point(module_scope)

@@ -8,27 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClientReport(_message.Message):
-    __slots__ = ("hello", "heartbeat", "train", "evaluate", "failure", "extras")
-    class ExtrasEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: str
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    __slots__ = ("hello", "heartbeat", "train", "evaluate", "failure")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     EVALUATE_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
-    EXTRAS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     train: TrainReport
     evaluate: EvaluateReport
     failure: Failure
-    extras: _containers.ScalarMap[str, str]
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., train: _Optional[_Union[TrainReport, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateReport, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., extras: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., train: _Optional[_Union[TrainReport, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateReport, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("job_uid", "incarnation", "trainer", "layout_digest", "layout", "num_samples", "num_test_pairs", "num_clients", "device", "num_cpus", "memory_bytes", "private_version")

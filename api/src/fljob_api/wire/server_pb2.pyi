@@ -106,24 +106,28 @@ class CommitRequest(_message.Message):
     def __init__(self, round: _Optional[int] = ..., accepted: _Optional[_Iterable[_Union[AcceptedUpdate, _Mapping]]] = ..., checkpoint: _Optional[bool] = ..., release: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CommitAck(_message.Message):
-    __slots__ = ("version", "digest", "checkpoint", "missing")
+    __slots__ = ("version", "digest", "checkpoint", "checkpoint_digest", "missing")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     version: int
     digest: str
     checkpoint: str
+    checkpoint_digest: str
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("load_version", "digest")
+    __slots__ = ("load_version", "digest", "checkpoint")
     LOAD_VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     load_version: int
     digest: str
-    def __init__(self, load_version: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+    checkpoint: str
+    def __init__(self, load_version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ...) -> None: ...
 
 class StagedUpdate(_message.Message):
     __slots__ = ("round", "trainer", "attempt", "digest")
