@@ -1,0 +1,112 @@
+"""What is known of the rounds so far: commits, what is due next, what may be released. Pure.
+
+Kept by the machine, rebuilt from the journal after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from fljob_runtime.rounds.values import (
+    NO_VERSION,
+    CohortChosen,
+    Commit,
+    ListAccepted,
+    Record,
+    Rewound,
+    RoundCommitted,
+    RoundEvaluated,
+)
+
+_RELEASE_WINDOW = 16  # after a restart, how far back versions are named to the shards as releasable
+
+
+@dataclass
+class History:
+    """Commits by round, and the recorded beginning of the round that was under way."""
+
+    commits: list[Commit] = field(default_factory=list)
+    layout_digest: str = ""
+    cohort: CohortChosen | None = None
+    accepted: ListAccepted | None = None
+    held: set[int] = field(default_factory=set)
+
+    @property
+    def committed(self) -> int:
+        """Return the newest committed version, NO_VERSION before the first."""
+        return self.commits[-1].round if self.commits else NO_VERSION
+
+    @property
+    def last(self) -> Commit | None:
+        """Return the newest commit."""
+        return self.commits[-1] if self.commits else None
+
+    @property
+    def durable(self) -> list[int]:
+        """Return the versions that a manifest names, oldest first."""
+        return [commit.round for commit in self.commits if commit.durable]
+
+    def evaluations(self) -> list[Mapping[str, float]]:
+        """Return the metrics of the evaluated versions, oldest first."""
+        return [commit.metrics for commit in self.commits if commit.metrics is not None]
+
+    def best(self) -> Commit | None:
+        """Return the commit with the highest AUC (the lowest loss where no AUC is known), the first of equals."""
+        evaluated = [commit for commit in self.commits if commit.metrics]
+        if not evaluated:
+            return None
+        return max(evaluated, key=lambda commit: _quality(commit.metrics or {}))
+
+    def releasable(self, keep: int) -> tuple[int, ...]:
+        """Return the versions that no reader and no restart will ask for once the next round is committed."""
+        best = self.best()
+        wanted = {self.committed, *self.durable[-keep:]}
+        if best is not None and best.durable:
+            wanted.add(best.round)
+        return tuple(sorted(self.held - wanted))
+
+    def apply(self, record: Record) -> None:
+        """Take in one record, as it is written or as it is read back."""
+        if isinstance(record, CohortChosen):
+            self.cohort, self.accepted = record, None
+            self.layout_digest = record.layout_digest
+        elif isinstance(record, ListAccepted):
+            self.accepted = record
+        elif isinstance(record, RoundCommitted):
+            self._commit(record)
+        elif isinstance(record, RoundEvaluated):
+            self._replace(record.round, metrics=dict(record.metrics))
+        elif isinstance(record, Rewound):
+            del self.commits[record.version + 1 :]
+            self.held &= set(range(record.version + 1))
+            self.cohort, self.accepted = None, None
+
+    def _commit(self, record: RoundCommitted) -> None:
+        if record.round == self.committed:
+            self._replace(record.round, durable=record.durable)
+            return
+        pending = self.accepted
+        if pending is None or pending.round != record.round or record.round != self.committed + 1:
+            raise ValueError(f"round {record.round} cannot follow {self.committed}: the journal is damaged")
+        self.commits.append(
+            Commit(
+                round=record.round,
+                accepted=pending.accepted,
+                dropped=pending.dropped,
+                num_samples=pending.num_samples,
+                seconds=record.seconds,
+                durable=record.durable,
+                train_metrics=dict(pending.train_metrics),
+            )
+        )
+        self.held = {v for v in self.held if v > record.round - _RELEASE_WINDOW} | {record.round}
+        self.cohort, self.accepted = None, None
+
+    def _replace(self, round_number: int, **changes: object) -> None:
+        if 0 <= round_number <= self.committed:
+            self.commits[round_number] = replace(self.commits[round_number], **changes)  # type: ignore[arg-type]
+
+
+def _quality(metrics: Mapping[str, float]) -> tuple[float, float]:
+    return (metrics.get("AUC", float("-inf")), -metrics.get("Loss", float("inf")))

@@ -1,0 +1,549 @@
+"""The round state machine: events in, actions out, time as an argument.
+
+    Waiting -> Selecting -> Training -> Committing -> Evaluating -> (Selecting | Finishing) -> Done
+    Paused after Finishing; any state -> Failed.
+
+Called by the coordinator's shell alone, from one thread. It must not do I/O, read a clock or import grpc.
+Selecting is the round border: whatever is due next (a recorded cohort, a recorded list, an evaluation, a pause,
+the end) is decided there, so that a restarted coordinator goes on exactly where the journal ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fljob_api.exit_codes import ExitCode, meaning
+from fljob_api.progress import RoundState
+from fljob_runtime.messages import (
+    AcceptedUpdate,
+    Committed,
+    Evaluate,
+    EvaluateReport,
+    Finish,
+    Initialize,
+    Instruction,
+    Outcome,
+    Repush,
+    Train,
+    TrainReport,
+)
+from fljob_runtime.rounds import stop
+from fljob_runtime.rounds.history import History
+from fljob_runtime.rounds.roster import Roster
+from fljob_runtime.rounds.rules import Control, Rules
+from fljob_runtime.rounds.values import (
+    NO_VERSION,
+    Action,
+    CohortChosen,
+    CommitDone,
+    CommitMissing,
+    ControlChanged,
+    DoCommit,
+    Evaluated,
+    Event,
+    Finished,
+    GaveUp,
+    Joined,
+    ListAccepted,
+    Lost,
+    Note,
+    Record,
+    Restore,
+    Restored,
+    Rewound,
+    RoundCommitted,
+    RoundEvaluated,
+    Save,
+    Saved,
+    ShardLost,
+    Stop,
+    Tell,
+    Trained,
+    Unrecoverable,
+)
+
+Summarise = Callable[[Sequence[bytes]], Mapping[str, float]]
+S = RoundState
+TRANSITIONS: Mapping[RoundState, frozenset[RoundState]] = {
+    S.WAITING: frozenset({S.SELECTING, S.FINISHING, S.FAILED}),
+    S.SELECTING: frozenset({S.TRAINING, S.COMMITTING, S.EVALUATING, S.FINISHING, S.FAILED}),
+    S.TRAINING: frozenset({S.COMMITTING, S.SELECTING, S.FINISHING, S.FAILED}),
+    S.COMMITTING: frozenset({S.EVALUATING, S.SELECTING, S.TRAINING, S.FAILED}),
+    S.EVALUATING: frozenset({S.SELECTING, S.FINISHING, S.FAILED}),
+    S.FINISHING: frozenset({S.DONE, S.PAUSED, S.SELECTING, S.FAILED}),
+    S.PAUSED: frozenset(),
+    S.DONE: frozenset(),
+    S.FAILED: frozenset(),
+}
+TERMINAL = frozenset({S.PAUSED, S.DONE, S.FAILED})
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What the job is waiting for, since when and until when (Unix seconds)."""
+
+    name: str
+    since: float
+    deadline: float
+
+
+class TransitionError(AssertionError):
+    """The machine was asked for a step that its table does not have: a bug."""
+
+
+class RoundMachine:
+    """Decides; remembers in `history` what a restart will find in the journal."""
+
+    def __init__(self, rules: Rules, control: Control, *, history: History, summarise: Summarise, now: float) -> None:
+        self.rules = rules
+        self.control = control
+        self.history = history
+        self.state = S.WAITING
+        self.roster = Roster(rules.trainers, now, history.layout_digest)
+        self.round = history.committed + 1
+        self.repeated = 0
+        self._summarise = summarise
+        self._since = now
+        self._round_start = now
+        self._deadline = now + rules.startup_deadline_s
+        self._pause_at: float | None = now if control.suspend else None
+        self._shards_ready = False
+        self._started = False
+        self._cohort: tuple[str, ...] = ()
+        self._reports: dict[str, TrainReport] = {}
+        self._evaluations: dict[str, EvaluateReport] = {}
+        self._pinned: ListAccepted | None = None
+        self._ending: Finished | None = None
+        self._actions: list[Action] = []
+
+    # Facts.
+
+    @property
+    def over(self) -> bool:
+        """Return whether nothing will ever happen again."""
+        return self.state in TERMINAL
+
+    @property
+    def cohort(self) -> tuple[str, ...]:
+        """Return the trainers of the round under way."""
+        return self._cohort if self.state in {S.TRAINING, S.COMMITTING} else ()
+
+    def start(self) -> list[Action]:
+        """Return the first actions: find out what the shards hold."""
+        return [Restore(self.history.committed)]
+
+    def waiting(self) -> Wait | None:
+        """Return what the machine is waiting for; None when it is over."""
+        if self.over:
+            return None
+        return Wait(self._wait_name(), self._since, self._deadline)
+
+    def _wait_name(self) -> str:
+        if not self._shards_ready:
+            return "servers to be reachable and hold the model"
+        if self.state in {S.WAITING, S.SELECTING}:
+            absent = self.roster.absent()
+            return f"trainers to join ({len(self.roster.present())} of {len(self.rules.trainers)}){_names(absent)}"
+        if self.state is S.TRAINING:
+            return f"updates of round {self.round}{_names(self._unreported())}"
+        if self.state is S.COMMITTING:
+            return f"servers to commit round {self.round}"
+        if self.state is S.EVALUATING:
+            return f"evaluation of round {self.history.committed}{_names(self._unevaluated())}"
+        return "the last checkpoint and the model file"
+
+    # Events.
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in one event and return what is to be done, in this order."""
+        if self.over:
+            return [self._farewell(event.trainer)] if isinstance(event, Joined) else []
+        self._actions = []
+        self._take(event, now)
+        before = None
+        while not self.over and before is not self.state:
+            before = self.state
+            self._advance(now)
+        return self._actions
+
+    def _take(self, event: Event, now: float) -> None:
+        if isinstance(event, Joined):
+            self._join(event, now)
+        elif isinstance(event, Lost):
+            self.roster.leave(event.trainer, now)
+        elif isinstance(event, GaveUp):
+            self._give_up(event, now)
+        elif isinstance(event, Trained):
+            self._trained(event)
+        elif isinstance(event, Evaluated):
+            if self.state is S.EVALUATING and event.report.version == self.history.committed:
+                self._evaluations[event.trainer] = event.report
+        elif isinstance(event, ShardLost):
+            self._shards_ready = False
+            self._do(Restore(self.history.committed))
+        elif isinstance(event, Restored):
+            self._restored(event, now)
+        else:
+            self._take_rest(event, now)
+
+    def _take_rest(self, event: Event, now: float) -> None:
+        if isinstance(event, CommitDone) and event.round == self.round and self.state is S.COMMITTING:
+            self._committed(event, now)
+        elif isinstance(event, CommitMissing) and event.round == self.round and self.state is S.COMMITTING:
+            self._missing(event, now)
+        elif isinstance(event, ControlChanged) and isinstance(event.control, Control):
+            self._change_control(event.control, now)
+        elif isinstance(event, Unrecoverable):
+            self._fail(event.exit_code, event.message, now)
+        elif isinstance(event, Saved) and self.state is S.FINISHING:
+            self._saved(now)
+
+    def _join(self, event: Joined, now: float) -> None:
+        if event.trainer not in self.rules.trainers:
+            self._refuse(event.trainer, ExitCode.IDENTITY_REFUSED, "this job has no trainer of that name")
+            return
+        if not event.layout_digest:
+            return  # it came to say that it gives up
+        self.roster.join(event.trainer, event.layout_digest)
+        if self.state is S.TRAINING and event.trainer in self._cohort:
+            if event.trainer not in self._reports:
+                self._tell(event.trainer, self._instruction())
+        elif self.state is S.EVALUATING and event.trainer not in self._evaluations:
+            self._tell(event.trainer, Evaluate(self.history.committed))
+        self._check_layouts(now)
+
+    def _check_layouts(self, now: float) -> None:
+        """Refuse trainers whose model differs; before version 0 exists the majority is right."""
+        if not self.roster.layout_digest and len(self.roster.present()) < self.rules.required:
+            return
+        for trainer in self.roster.settle_layout():
+            message = f"{trainer}: its model has another layout than the other trainers'; import all data together"
+            self._refuse(trainer, ExitCode.LAYOUT_MISMATCH, message)
+            self._give_up(GaveUp(trainer, ExitCode.LAYOUT_MISMATCH, message), now)
+
+    def _refuse(self, trainer: str, code: ExitCode, message: str) -> None:
+        self._tell(trainer, Finish(Outcome.REFUSED, meaning(code).reason, message, code))
+
+    def _give_up(self, event: GaveUp, now: float) -> None:
+        if event.exit_code is ExitCode.DIVERGED:
+            self._fail(ExitCode.DIVERGED, f"{event.trainer}: {event.message}", now)
+        elif 10 <= event.exit_code < 20:
+            self.roster.fail(event.trainer, event.message, now)
+            self._reports.pop(event.trainer, None)
+            self._check_possible(now)
+        else:
+            self.roster.leave(event.trainer, now)
+
+    def _check_possible(self, now: float) -> None:
+        failed = self.roster.failed
+        allowed = self.rules.max_failed_trainers
+        left = len(self.rules.trainers) - len(failed)
+        if left >= self.rules.required and (allowed is None or len(failed) <= allowed):
+            return
+        words = "; ".join(f"{name}: {message}" for name, message in sorted(failed.items()))
+        self._fail(
+            ExitCode.QUORUM_IMPOSSIBLE,
+            f"{left} of {len(self.rules.trainers)} trainers are left, {self.rules.required} are needed"
+            f"{'' if allowed is None else f', at most {allowed} may fail'}. Failed for good: {words}",
+            now,
+        )
+
+    def _trained(self, event: Trained) -> None:
+        wanted = self.state is S.TRAINING and event.report.round == self.round
+        if wanted and event.trainer in self._cohort and event.trainer not in self.roster.failed:
+            self._reports[event.trainer] = event.report
+
+    def _change_control(self, control: Control, now: float) -> None:
+        self.control = control
+        if not control.suspend:
+            self._pause_at = None
+        elif self._pause_at is None:
+            self._pause_at = now + self.rules.suspend_grace_s
+
+    def _restored(self, event: Restored, now: float) -> None:
+        first, self._started = not self._started, True
+        self._shards_ready = True
+        if event.version < self.history.committed:
+            self._rewind(event.version, now)
+        elif self.state is S.TRAINING and not first:
+            for trainer in self._reports:
+                self._tell(trainer, Repush(self.round))
+            self._reports.clear()
+        elif self.state is S.COMMITTING:
+            self._name_list()
+
+    def _rewind(self, version: int, now: float) -> None:
+        self.repeated += self.history.committed - version
+        self._note(Rewound(version))
+        self._pinned = None
+        if self.state not in {S.WAITING, S.SELECTING}:
+            self._to(S.SELECTING, now, self.rules.round_timeout_s)
+
+    def _missing(self, event: CommitMissing, now: float) -> None:
+        self._pinned = self.history.accepted if event.folded else None
+        accepted = self.history.accepted
+        self.history.accepted = None
+        self._cohort = self._cohort or tuple(u.trainer for u in (accepted.accepted if accepted else ()))
+        for trainer in event.trainers:
+            self._reports.pop(trainer, None)
+        for trainer in self._unreported():  # after a restart of the coordinator also those that are not missing
+            self._tell(trainer, Repush(self.round))
+        deadline = self._deadline
+        self._to(S.TRAINING, now, 0)
+        self._deadline = max(deadline, now + self.rules.absence_grace_s)
+
+    def _committed(self, event: CommitDone, now: float) -> None:
+        accepted = {update.trainer for update in (self.history.accepted or _NOTHING).accepted}
+        self._note(RoundCommitted(event.round, now - self._round_start, event.durable))
+        self._pinned = None
+        for trainer in self.roster.present():
+            self._tell(trainer, Committed(event.round, trainer in accepted))
+        self._reports.clear()
+        if self._evaluation_due():
+            self._begin_evaluation(now)
+        else:
+            self._to(S.SELECTING, now, self.rules.round_timeout_s)
+
+    def _saved(self, now: float) -> None:
+        ending = self._ending or Finished(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE, 0)
+        self._to(S.PAUSED if ending.outcome is Outcome.PAUSED else S.DONE, now, 0)
+        self._note(ending)
+        self._do(Stop(ending))
+
+    # States.
+
+    def _advance(self, now: float) -> None:
+        if self.state is S.WAITING:
+            self._wait(now)
+        elif self.state is S.SELECTING:
+            self._select(now)
+        elif self.state is S.TRAINING:
+            self._train(now)
+        elif self.state is S.EVALUATING:
+            self._evaluate(now)
+        elif now >= self._deadline:
+            self._fail(ExitCode.TEMPORARY, f"waited too long for {self._wait_name()}", now)
+
+    def _wait(self, now: float) -> None:
+        if self._pause_at is not None and self._shards_ready:
+            self._finish_paused(now)
+        elif self._shards_ready and (not self._work_left() or self._enough(now)):
+            self._to(S.SELECTING, now, self.rules.round_timeout_s)
+        elif now >= self._deadline:
+            seconds = f"{self.rules.startup_deadline_s:g} s"
+            self._fail(ExitCode.STARTUP_TIMEOUT, f"after {seconds} still waiting for {self._wait_name()}", now)
+
+    def _select(self, now: float) -> None:
+        if not self._shards_ready:
+            self._time_out(now)
+        elif self.history.accepted is not None:
+            self._resume_commit(now)
+        elif self._evaluation_due():
+            self._begin_evaluation(now)
+        elif not self._work_left():
+            self._finish_done(now)
+        elif self._pause_at is not None:
+            self._finish_paused(now)
+        elif self.history.cohort is not None:
+            self._begin_training(self.history.cohort.cohort, now)
+        elif self._enough(now):
+            self._choose_cohort(now)
+        else:
+            self._time_out(now)
+
+    def _train(self, now: float) -> None:
+        missing = self._unreported()
+        quorum = self.rules.quorum(len(self._cohort))
+        needed = {u.trainer for u in self._pinned.accepted} if self._pinned else set()
+        enough = len(self._reports) >= quorum and not needed & set(missing)
+        possible = [name for name in missing if name not in self.roster.failed]
+        expected = [name for name in possible if not self.roster.gone(name, now, self.rules.absence_grace_s)]
+        if not self._shards_ready:
+            self._time_out(now)
+        elif enough and not expected:
+            self._accept(now)
+        elif len(self._reports) + len(possible) < quorum or (self.round == 0 and not expected):
+            self._redraw(now)
+        elif self._pause_at is not None and now >= self._pause_at:
+            self._finish_paused(now)
+        elif now >= self._deadline:
+            if enough:
+                self._accept(now)
+            else:
+                self._time_out(now)
+
+    def _evaluate(self, now: float) -> None:
+        members = set(self._evaluations) | set(self._unevaluated())
+        missing = self._unevaluated()
+        expected = [n for n in missing if not self.roster.gone(n, now, self.rules.absence_grace_s)]
+        enough = len(self._evaluations) >= self.rules.quorum(len(members))
+        if self._pause_at is not None and now >= self._pause_at:
+            self._finish_paused(now)
+        elif enough and (not expected or now >= self._deadline):
+            self._end_evaluation(now)
+        else:
+            self._time_out(now)
+
+    # Steps.
+
+    def _enough(self, now: float) -> bool:
+        present = self.roster.present()
+        grace = self.rules.absence_grace_s
+        late = [name for name in self.roster.absent() if not self.roster.gone(name, now, grace)]
+        return len(present) >= self.rules.required and not late
+
+    def _work_left(self) -> bool:
+        return self.history.committed < self.control.rounds and self._criterion() is None
+
+    def _criterion(self) -> str | None:
+        met = stop.first_met(self.control.stop_criteria, self.history.evaluations())
+        return stop.describe(met) if met else None
+
+    def _evaluation_due(self) -> bool:
+        last = self.history.last
+        if last is None or last.round == 0 or last.metrics is not None:
+            return False
+        return last.round % self.rules.evaluate_every == 0 or last.round >= self.control.rounds
+
+    def _choose_cohort(self, now: float) -> None:
+        candidates = self.roster.present()
+        number = self.history.committed + 1
+        size = 1 if number == 0 else self.rules.cohort_size
+        cohort = candidates[:1] if number == 0 else self.rules.select(self.rules.seed, number, candidates, size)
+        self._note(CohortChosen(number, cohort, candidates, self.roster.layout_digest))
+        self._begin_training(cohort, now)
+
+    def _begin_training(self, cohort: tuple[str, ...], now: float) -> None:
+        self.round = self.history.committed + 1
+        self._cohort = cohort
+        self._reports = {}
+        self._round_start = now
+        self._to(S.TRAINING, now, self.rules.round_timeout_s)
+        for trainer in cohort:
+            if self.roster.is_present(trainer):
+                self._tell(trainer, self._instruction())
+
+    def _instruction(self) -> Instruction:
+        if self._pinned is not None:
+            return Repush(self.round) if self.round else Initialize()
+        return Train(self.round, self._deadline) if self.round else Initialize()
+
+    def _unreported(self) -> list[str]:
+        return [name for name in self._cohort if name not in self._reports]
+
+    def _unevaluated(self) -> list[str]:
+        return [n for n in self._cohort if n not in self._evaluations and n not in self.roster.failed]
+
+    def _accept(self, now: float) -> None:
+        reports = sorted(self._reports.items())
+        listed = ListAccepted(
+            round=self.round,
+            accepted=tuple(AcceptedUpdate(name, report.attempt, report.receipts) for name, report in reports),
+            dropped=tuple(sorted(self._unreported())),
+            num_samples=sum(report.num_samples for _, report in reports),
+            train_metrics=self._summarise([report.metrics for _, report in reports]) if self.round else {},
+        )
+        self._note(self._pinned or listed)
+        self._to(S.COMMITTING, now, self.rules.round_timeout_s)
+        self._name_list()
+
+    def _resume_commit(self, now: float) -> None:
+        self.round = self.history.committed + 1
+        self._round_start = now
+        recorded = self.history.cohort
+        self._cohort = recorded.cohort if recorded else ()
+        self._to(S.COMMITTING, now, self.rules.round_timeout_s)
+        self._name_list()
+
+    def _name_list(self) -> None:
+        listed = self.history.accepted or _NOTHING
+        last_round = self.round >= self.control.rounds
+        checkpoint = last_round or self.round % self.rules.checkpoint_every == 0 or self._pause_at is not None
+        release = self.history.releasable(self.rules.keep)
+        self.history.held -= set(release)
+        self._do(DoCommit(self.round, listed.accepted, checkpoint, release))
+
+    def _redraw(self, now: float) -> None:
+        self.history.cohort = None
+        self._to(S.SELECTING, now, self.rules.round_timeout_s)
+
+    def _begin_evaluation(self, now: float) -> None:
+        self._evaluations = {}
+        self._cohort = tuple(name for name in self.rules.trainers if self._expects(name, now))
+        self._to(S.EVALUATING, now, self.rules.round_timeout_s)
+        everyone = self.rules.cohort_size == len(self.rules.trainers)
+        coming = self.history.committed + 1 if everyone and self.history.committed < self.control.rounds else 0
+        for trainer in self.roster.present():
+            self._tell(trainer, Evaluate(self.history.committed, coming))
+
+    def _expects(self, trainer: str, now: float) -> bool:
+        everyone = self.rules.required == self.rules.cohort_size
+        gone = self.roster.gone(trainer, now, self.rules.absence_grace_s)
+        return trainer not in self.roster.failed and (everyone or not gone)
+
+    def _end_evaluation(self, now: float) -> None:
+        reports = [report.metrics for _, report in sorted(self._evaluations.items())]
+        metrics = self._summarise(reports)
+        self._note(RoundEvaluated(self.history.committed, metrics))
+        self._to(S.SELECTING, now, self.rules.round_timeout_s)
+
+    # Ends.
+
+    def _time_out(self, now: float) -> None:
+        if now >= self._deadline:
+            waited = f"{now - self._since:.0f} s"
+            self._fail(ExitCode.ROUND_TIMEOUT, f"after {waited} still waiting for {self._wait_name()}", now)
+
+    def _finish_done(self, now: float) -> None:
+        criterion = self._criterion()
+        reason = "StopCriterionMet" if criterion else "Completed"
+        words = f"{self.history.committed} rounds{f': {criterion}' if criterion else ''}"
+        self._finish(Finished(Outcome.SUCCEEDED, reason, words, ExitCode.DONE, self.history.committed), now)
+
+    def _finish_paused(self, now: float) -> None:
+        words = f"suspended after round {max(self.history.committed, 0)}"
+        self._finish(Finished(Outcome.PAUSED, "Suspended", words, ExitCode.STOPPED, self.history.committed), now)
+
+    def _finish(self, ending: Finished, now: float) -> None:
+        self._ending = ending
+        self._to(S.FINISHING, now, self.rules.startup_deadline_s)
+        self._do(Save(self.history.last, ending.outcome is Outcome.SUCCEEDED))
+
+    def _fail(self, code: ExitCode, message: str, now: float) -> None:
+        if self.over:
+            return
+        self._ending = Finished(Outcome.FAILED, meaning(code).reason, message, code, self.history.committed)
+        self._to(S.FAILED, now, 0)
+        self._note(self._ending)
+        self._do(Stop(self._ending))
+
+    def _farewell(self, trainer: str) -> Action:
+        ending = self._ending or Finished(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE, 0)
+        return Tell(trainer, Finish(ending.outcome, ending.reason, ending.message, ending.exit_code))
+
+    # Bookkeeping.
+
+    def _to(self, state: RoundState, now: float, limit_s: float) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise TransitionError(f"{self.state} -> {state}")
+        self.state = state
+        self._since = now
+        self._deadline = now + limit_s
+
+    def _note(self, record: Record) -> None:
+        self.history.apply(record)
+        self._do(Note(record))
+
+    def _tell(self, trainer: str, instruction: Instruction) -> None:
+        self._do(Tell(trainer, instruction))
+
+    def _do(self, action: Action) -> None:
+        self._actions.append(action)
+
+
+_NOTHING = ListAccepted(NO_VERSION, (), (), 0, {})
+
+
+def _names(trainers: Sequence[str]) -> str:
+    return f": {', '.join(trainers[:8])}{' and more' if len(trainers) > 8 else ''}" if trainers else ""

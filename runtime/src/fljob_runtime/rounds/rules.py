@@ -1,0 +1,92 @@
+"""What the round machine may assume about a job: fixed rules, mutable control, quorum arithmetic.
+
+Made from the FLJob spec by the coordinator; read by `machine`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fljob_api.spec import FLJobSpec, StopCriterion
+from fljob_runtime.selection.selectors import Selector, selector
+
+ABSENCE_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The parts of the spec that cannot change while the job runs."""
+
+    trainers: tuple[str, ...]
+    seed: int
+    select: Selector
+    min_trainers: int | str = "100%"
+    percent: int | None = None
+    count: int | None = None
+    round_timeout_s: float = 3600.0
+    startup_deadline_s: float = 600.0
+    suspend_grace_s: float = 30.0
+    max_failed_trainers: int | None = None
+    evaluate_every: int = 1
+    checkpoint_every: int = 1
+    keep: int = 2
+    absence_grace_s: float = ABSENCE_GRACE_S
+
+    @property
+    def cohort_size(self) -> int:
+        """Return how many trainers a round asks for."""
+        total = len(self.trainers)
+        if self.count is not None:
+            return min(self.count, total)
+        return portion(f"{self.percent or 100}%", total)
+
+    @property
+    def required(self) -> int:
+        """Return how many trainers a full cohort needs to count."""
+        return portion(self.min_trainers, self.cohort_size)
+
+    def quorum(self, cohort: int) -> int:
+        """Return how many updates a cohort of this size needs; never more than it has members."""
+        return min(portion(self.min_trainers, cohort), cohort)
+
+
+@dataclass(frozen=True)
+class Control:
+    """The fields of the spec that a person may change while the job runs."""
+
+    suspend: bool = False
+    rounds: int = 1
+    stop_criteria: tuple[StopCriterion, ...] = ()
+
+
+def portion(value: int | str, total: int) -> int:
+    """Return an int-or-percent of a total, percent rounded up, at least 1."""
+    if isinstance(value, int):
+        return max(1, value)
+    percent = int(value.removesuffix("%"))
+    return max(1, -(-percent * total // 100))
+
+
+def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Rules:
+    """Return the fixed rules of a job; raises UnknownSelectorError."""
+    return Rules(
+        trainers=tuple(sorted(trainer.name for trainer in spec.trainers)),
+        seed=spec.seed,
+        select=selector(spec.participation.selector.name),
+        min_trainers=spec.quorum.min_trainers,
+        percent=spec.participation.percent,
+        count=spec.participation.count,
+        round_timeout_s=float(spec.round_timeout_seconds),
+        startup_deadline_s=float(spec.startup_deadline_seconds),
+        suspend_grace_s=float(spec.suspend_grace_period_seconds),
+        max_failed_trainers=spec.failure_policy.max_failed_trainers,
+        evaluate_every=spec.evaluation.every_rounds,
+        checkpoint_every=spec.checkpoint.every_rounds if spec.checkpoint else 1,
+        keep=spec.checkpoint.keep if spec.checkpoint else 2,
+        absence_grace_s=absence_grace_s,
+    )
+
+
+def control_of(spec: FLJobSpec) -> Control:
+    """Return the mutable part of a job."""
+    return Control(spec.suspend, spec.rounds, tuple(spec.stop_criteria))
