@@ -1,4 +1,4 @@
-"""What a local run shows while it runs: one line per committed round, and below it, on a terminal, a live line
+"""What a local run shows while it runs: one line per committed round and, on a terminal, a live line below it
 with a bar, what the job is waiting for, and the trainers that are behind.
 
 Called by `run`. Piped, it prints the same lines without colours and without the live part. Decides nothing.
@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from fljob_api.progress import Progress, Waiting
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fljob_api.progress import Progress, Waiting
 from fljob_cli.record import Record, Round
 
 _HEAD = f"{'round':>9}  {'loss':>7}  {'AUC':>7}"
@@ -84,17 +84,13 @@ def _time(text: str) -> datetime | None:
 class Rounds:
     """The growing table and the live line; a context manager. `show` may be called from any one thread."""
 
-    def __init__(
-        self, console: Console, *, total: int, cohort: int, pooled: Callable[[int], str | None]
-    ) -> None:
+    def __init__(self, console: Console, *, total: int, cohort: int, pooled: Callable[[int], str | None]) -> None:
         self._console = console
         self._total = total
         self._cohort = cohort
         self._pooled = pooled
         self._printed: set[int] = set()
-        self._live = (
-            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
-        )
+        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> Self:
         if self._live is not None:

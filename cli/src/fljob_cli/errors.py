@@ -1,7 +1,7 @@
 """Errors that end a command with words for a person and an exit code for a script.
 
     CliError               what went wrong, what to do about it, how the process ends
-    └── Problems           several faults of one input, each with its path
+    └── InputError         several faults of one input, each with its path
 
 Raised anywhere in fljob_cli, caught once, in `main`.
 """
@@ -9,9 +9,9 @@ Raised anywhere in fljob_cli, caught once, in `main`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fljob_api.exit_codes import ExitCode
+from fljob_api.problems import Problem
 
 
 class CliError(Exception):
@@ -23,21 +23,7 @@ class CliError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One fault of an input: where, what, and what was perhaps meant."""
-
-    path: str
-    message: str
-    suggestion: str = ""
-
-    def __str__(self) -> str:
-        where = f"{self.path}: " if self.path else ""
-        meant = f" Did you mean `{self.suggestion}`?" if self.suggestion else ""
-        return f"{where}{self.message}{meant}"
-
-
-class Problems(CliError):
+class InputError(CliError):
     """All faults of one input at once, so that nobody mends them one run at a time."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:

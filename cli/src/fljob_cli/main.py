@@ -10,8 +10,8 @@ import sys
 from typing import Annotated
 
 import typer
-from fljob_api.exit_codes import ExitCode
 
+from fljob_api.exit_codes import ExitCode
 from fljob_cli import __version__
 from fljob_cli.commands import cluster, data, local, model
 from fljob_cli.errors import CliError

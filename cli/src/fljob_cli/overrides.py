@@ -1,7 +1,8 @@
 """`--set path=value`: change any field of a manifest from the command line, checked against the API's types.
 
 Called by `run`, `validate`, `render` and `submit` before validation. Knows no field by name: paths are walked
-through the pydantic classes, so an unknown key is refused with a suggestion and a value becomes what its field holds.
+through the pydantic classes, so an unknown key is refused with a suggestion and a value becomes what its
+field holds.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from fljob_api.fljob import FLJob
 from pydantic import BaseModel
 
-from fljob_cli.errors import Problem, Problems
+from fljob_api.fljob import FLJob
+from fljob_api.problems import Problem
+from fljob_cli.errors import InputError
 
 _STEP = re.compile(r"(?P<key>[^.\[\]=]+)|\[(?P<item>[^\]]+)\]|(?P<dot>\.)")
 _SETTABLE_METADATA = ("name", "namespace", "labels", "annotations")
@@ -46,7 +48,7 @@ class _RefusedError(Exception):
 def apply_overrides(manifest: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Return a copy of the manifest with each `path=value` applied in order; later ones win.
 
-    Raises Problems with every refused setting, its path and a suggestion.
+    Raises InputError with every refused setting, its path and a suggestion.
     """
     result: dict[str, Any] = _copy(manifest)
     problems: list[Problem] = []
@@ -56,7 +58,7 @@ def apply_overrides(manifest: dict[str, Any], settings: Sequence[str]) -> dict[s
         except _RefusedError as refused:
             problems.append(refused.problem)
     if problems:
-        raise Problems("--set", problems)
+        raise InputError("--set", problems)
     return result
 
 
@@ -81,15 +83,14 @@ def _apply(manifest: dict[str, Any], setting: str) -> None:
     steps = parse_path(path)
     if not steps:
         raise _RefusedError(setting, "the path before `=` is empty")
+    heres = [_join(steps[: end + 1]) for end in range(len(steps))]
+    kinds: list[Any] = [FLJob]
+    for step, here in zip(steps, heres, strict=True):
+        kinds.append(_child_type(kinds[-1], step, here))
     holder: Any = manifest
-    annotation: Any = FLJob
-    for position, step in enumerate(steps):
-        here = _join(steps[: position + 1])
-        annotation = _child_type(annotation, step, here)
-        if position == len(steps) - 1:
-            _put(holder, step, _value(annotation, text, here), here)
-        else:
-            holder = _descend(holder, step, annotation, here)
+    for step, kind, here in zip(steps[:-1], kinds[1:-1], heres[:-1], strict=True):
+        holder = _descend(holder, step, kind, here)
+    _put(holder, steps[-1], _value(kinds[-1], text, heres[-1]), heres[-1])
 
 
 def _split(setting: str) -> tuple[str, str, str]:
@@ -166,9 +167,7 @@ def _index(items: list[Any], step: Step, here: str) -> int:
         index = int(step.text)
         if -len(items) <= index < len(items):
             return index
-        raise _RefusedError(
-            here, f"there is no item {index}: the list has {len(items)} (0 to {len(items) - 1})"
-        )
+        raise _RefusedError(here, f"there is no item {index}: the list has {len(items)} (0 to {len(items) - 1})")
     known = [str(name) for name in names if name]
     close = difflib.get_close_matches(step.text, known, n=1)
     raise _RefusedError(here, f"there is no item named `{step.text}`.", close[0] if close else "")

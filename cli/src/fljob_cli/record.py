@@ -7,14 +7,12 @@ run goes on with the rounds that are in it.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from fljob_api.exit_codes import ExitCode
 from fljob_api.progress import Progress, RoundSummary
-
 from fljob_cli.errors import CliError
 
 FILE_NAME = "run.json"
@@ -120,7 +118,7 @@ def write(record: Record, run_dir: Path) -> None:
     path = run_dir / FILE_NAME
     fresh = path.with_suffix(".tmp")
     fresh.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def read(run_dir: Path) -> Record:

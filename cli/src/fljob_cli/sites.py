@@ -11,14 +11,14 @@ from pathlib import Path
 
 from fljob_api.exit_codes import ExitCode
 from fljob_api.fljob import FLJob
-
-from fljob_cli.errors import CliError, Problem, Problems
+from fljob_api.problems import Problem
+from fljob_cli.errors import CliError, InputError
 
 
 def resolve(job: FLJob, *, pairs: Sequence[str], root: Path | None) -> dict[str, Path]:
     """Return trainer name → folder; `pairs` (SITE=DIR) win over `root`/SITE.
 
-    A trainer whose manifest names no volume may go without. Raises Problems for an unknown site or a folder
+    A trainer whose manifest names no volume may go without. Raises InputError for an unknown site or a folder
     that is not there, CliError when no folder was named at all.
     """
     names = [trainer.name for trainer in job.spec.trainers]
@@ -49,7 +49,7 @@ def _given(pairs: Sequence[str], names: list[str]) -> dict[str, Path]:
         else:
             given[name] = Path(folder)
     if problems:
-        raise Problems("--data", problems)
+        raise InputError("--data", problems)
     return given
 
 
@@ -57,7 +57,7 @@ def _unnamed(job: FLJob, missing: list[str]) -> CliError:
     return CliError(
         f"{job.metadata.name}: no folder for the data of {_some(missing)}",
         code=ExitCode.BAD_DATA,
-        hint="a local run reads folders instead of volumes: --data-root DIR (with a folder per trainer name), "
+        hint="a local run reads folders instead of volumes: --data-root DIR (one folder per trainer name), "
         f"or --data {missing[0]}=DIR for each",
     )
 

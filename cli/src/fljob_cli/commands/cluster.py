@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def submit(  # noqa: PLR0913 - a command's options are its parameters
     manifest: Manifest,
+    *,
     settings: Settings = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay and show rounds until the job ends.")] = False,
     timeout: Annotated[int, typer.Option(min=1, help="With --wait: seconds to stay at most.")] = 86_400,
@@ -41,6 +42,7 @@ def submit(  # noqa: PLR0913 - a command's options are its parameters
 
 def status(
     name: Name,
+    *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew until the job ends.")] = False,
     output: OutputOption = Output.TEXT,
     namespace: Namespace = None,
@@ -59,9 +61,8 @@ def status(
 
 def logs(  # noqa: PLR0913 - a command's options are its parameters
     name: Name,
-    role: Annotated[
-        str | None, typer.Option(help="coordinator, server or trainer; default coordinator.")
-    ] = None,
+    *,
+    role: Annotated[str | None, typer.Option(help="coordinator, server or trainer; default coordinator.")] = None,
     trainer: Annotated[str | None, typer.Option(help="One trainer, by its name in the manifest.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and print new lines.")] = False,
     tail: Annotated[int, typer.Option(min=1, help="Lines from the end of each pod's log.")] = 200,
@@ -74,34 +75,28 @@ def logs(  # noqa: PLR0913 - a command's options are its parameters
     Example: fljob logs movies --trainer site-3 -f
     """
     from fljob_cli.cluster import api  # noqa: PLC0415 - heavy
-    from fljob_cli.cluster import logs as pod_logs
+    from fljob_cli.cluster import logs as pod_logs  # noqa: PLC0415 - heavy
 
     cluster = api.connect(namespace, context=context, kubeconfig=kubeconfig)
     selection = pod_logs.Selection(job=name, role=role, trainer=trainer)
     pod_logs.print_logs(cluster, selection, follow=follow, tail=tail)
 
 
-def suspend(
-    name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None
-) -> None:
+def suspend(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
     """Stop a job at its next round border and free its pods; `resume` goes on from there."""
     from fljob_cli.cluster import actions, api  # noqa: PLC0415 - heavy
 
     actions.set_suspend(api.connect(namespace, context=context, kubeconfig=kubeconfig), name, suspended=True)
 
 
-def resume(
-    name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None
-) -> None:
+def resume(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
     """Let a suspended job go on at its last committed round."""
     from fljob_cli.cluster import actions, api  # noqa: PLC0415 - heavy
 
     actions.set_suspend(api.connect(namespace, context=context, kubeconfig=kubeconfig), name, suspended=False)
 
 
-def delete(
-    name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None
-) -> None:
+def delete(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
     """Delete an FLJob and its pods; its checkpoints stay, and `model get` still finds them."""
     from fljob_cli.cluster import actions, api  # noqa: PLC0415 - heavy
 

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def run(  # noqa: PLR0913 - a command's options are its parameters
     manifest: Manifest,
+    *,
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="SITE=DIR", help="The folder that stands in for a trainer's volume."),
@@ -32,9 +33,7 @@ def run(  # noqa: PLR0913 - a command's options are its parameters
     run_dir: Annotated[
         Path | None, typer.Option(help="Where state, model and report go; default runs/<job>-<time>.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on at the last committed round of --run-dir.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on at the last committed round of --run-dir.")] = False,
     compare_pooled: Annotated[
         bool, typer.Option("--compare-pooled", help="Also train on the pooled data and print its AUC beside.")
     ] = False,
@@ -86,9 +85,7 @@ def validate(
 def render(
     manifest: Manifest,
     settings: Settings = None,
-    image: Annotated[
-        str, typer.Option(help="The runtime image that roles use by default.")
-    ] = "fljob-runtime",
+    image: Annotated[str, typer.Option(help="The runtime image that roles use by default.")] = "fljob-runtime",
 ) -> None:
     """Print the objects that the operator would create for a job; needs no cluster.
 

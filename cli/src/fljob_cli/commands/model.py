@@ -14,9 +14,8 @@ app = typer.Typer(help="Fetch trained models.", no_args_is_help=True)
 
 @app.command()
 def get(
-    source: Annotated[
-        str, typer.Argument(metavar="JOB|RUN_DIR", help="A job's name, or the folder of a run.")
-    ],
+    source: Annotated[str, typer.Argument(metavar="JOB|RUN_DIR", help="A job's name, or the folder of a run.")],
+    *,
     out: Annotated[Path, typer.Option(help="Folder that gets the model's files.")] = Path("model"),
     image: Annotated[
         str | None, typer.Option(help="Image of the reader pod; default: the one the job's pods ran.")

@@ -26,10 +26,6 @@ Settings = Annotated[
     ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text for people, json for scripts.")]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Default: that of the kubeconfig's context.")
-]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Default: that of the kubeconfig's context.")]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
-Kubeconfig = Annotated[
-    Path | None, typer.Option(help="Default: $KUBECONFIG, ~/.kube/config, or the pod's own.")
-]
+Kubeconfig = Annotated[Path | None, typer.Option(help="Default: $KUBECONFIG, ~/.kube/config, or the pod's own.")]

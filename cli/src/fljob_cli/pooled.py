@@ -1,0 +1,94 @@
+"""The comparison of `--compare-pooled`: the same model on all sites' data together, in a process of its own.
+
+`Pooled` (used by `run`) starts `python -m fljob_cli.pooled_worker`, reads a line of JSON per pass and stops it
+when the run ends. It runs beside the job at low priority, so that rounds are little disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from fljob_api.exit_codes import ExitCode
+from fljob_api.fljob import FLJob
+from fljob_cli.errors import CliError
+
+_STOP_S = 5.0
+_CONFIG = "pooled.json"
+_LOG = "pooled.log"
+
+
+class Pooled:
+    """One pooled training. The stack it is given to stops its process."""
+
+    def __init__(self, job: FLJob, data: Mapping[str, Path], run_dir: Path, stack: ExitStack) -> None:
+        self.passes_per_round = job.spec.strategy.local_epochs or 1
+        self._limit_s = float(job.spec.rounds * job.spec.round_timeout_seconds)
+        self._log = run_dir / _LOG
+        self._aucs: list[float] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        config = run_dir / _CONFIG
+        passes = job.spec.rounds * self.passes_per_round
+        folders = {name: str(path) for name, path in data.items()}
+        config.write_text(json.dumps({"job": job.to_manifest(), "data": folders, "passes": passes}), "utf-8")
+        errors = stack.enter_context(self._log.open("wb"))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fljob_cli.pooled_worker", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        stack.callback(self._stop)
+        threading.Thread(target=self._read, name="pooled", daemon=True).start()
+
+    def beside(self, round_number: int) -> str:
+        """Return the AUC after as many passes as the round had, or dots while it is being made."""
+        done = self.so_far()
+        index = round_number * self.passes_per_round - 1
+        return f"{done[index]:.4f}" if 0 <= index < len(done) else ("" if index < 0 else "…")
+
+    def so_far(self) -> list[float]:
+        """Return the AUC of each pass that is done."""
+        with self._changed:
+            return list(self._aucs)
+
+    def finish(self, rounds: int) -> list[float]:
+        """Wait for the passes of that many rounds and return their AUCs; raises CliError if it broke."""
+        wanted = rounds * self.passes_per_round
+        with self._changed:
+            done = self._changed.wait_for(lambda: self._ended or len(self._aucs) >= wanted, self._limit_s)
+            aucs = list(self._aucs)
+        if not done:
+            raise CliError(f"pooled training took longer than {self._limit_s:.0f} s", code=ExitCode.TEMPORARY)
+        if len(aucs) < wanted:
+            raise CliError(
+                f"pooled training ended after {len(aucs)} of {wanted} passes",
+                code=ExitCode.CRASH,
+                hint=f"its last words are in {self._log}",
+            )
+        return aucs[:wanted]
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - made with a pipe
+        for line in self._process.stdout:
+            with self._changed:
+                self._aucs.append(float(json.loads(line)["auc"]))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(_STOP_S)

@@ -1,0 +1,215 @@
+"""`fljob run`: read and check the job, start it on this machine, show and keep what happens.
+
+Called by `commands.local`. Holds no training code: `fljob_runtime.backends.local` runs the processes, and
+`fljob_cli.pooled` the comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from fljob_api.exit_codes import ExitCode, meaning
+from fljob_api.fljob import FLJob
+from fljob_api.progress import Progress
+from fljob_cli import manifests, record, sites
+from fljob_cli.display import Rounds, decimal, duration
+from fljob_cli.errors import CliError
+from fljob_cli.pooled import Pooled
+from fljob_cli.record import Record
+from fljob_cli.report.page import write_report
+
+REPORT_NAME = "report.html"
+INTERRUPTED = "Interrupted"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    manifest: Path
+    settings: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    data_root: Path | None = None
+    run_dir: Path | None = None
+    resume: bool = False
+    compare_pooled: bool = False
+    json_output: bool = False
+
+
+def run_job(request: Request) -> int:
+    """Run one job to its end and return the exit code; raises CliError for what is wrong beforehand."""
+    job = manifests.load(request.manifest, request.settings)
+    data = sites.resolve(job, pairs=request.data, root=request.data_root)
+    run_dir = _run_dir(request, job)
+    console = Console(stderr=request.json_output, highlight=False)
+    follower = _Follower(_first_record(request, job, run_dir), run_dir)
+    with _sigterm_interrupts(), ExitStack() as stack:
+        pooled = Pooled(job, data, run_dir, stack) if request.compare_pooled else None
+        _train(job, data, follower, console=console, pooled=pooled)
+        if pooled is not None and follower.record.state == "Succeeded":
+            _finish_pooled(pooled, follower, console, job)
+    report = write_report(follower.record, run_dir / REPORT_NAME)
+    _say_end(request, follower.record, report=report, console=console)
+    return follower.record.exit_code
+
+
+class _Follower:
+    """Keeps the record of the run on disk as progress comes."""
+
+    def __init__(self, start: Record, run_dir: Path) -> None:
+        self.record = start
+        self.run_dir = run_dir
+        self._begin = time.monotonic() - start.wall_s
+        self._wait: tuple[str, float] | None = None
+
+    def take(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if self._wait is not None:
+            self.record = self.record.with_wait(self._wait[0], now - self._wait[1])
+        waiting = progress.training.waiting_for
+        self._wait = None if waiting is None else (waiting.name, now)
+        rounds_before = len(self.record.rounds)
+        self.record = self.record.with_progress(progress)
+        if len(self.record.rounds) != rounds_before:
+            self.change()
+
+    def change(self, **changes: object) -> None:
+        """Change fields of the record and write it."""
+        wall = round(time.monotonic() - self._begin, 3)
+        self.record = replace(self.record, wall_s=wall, **changes)  # type: ignore[arg-type]
+        record.write(self.record, self.run_dir)
+
+
+def _train(
+    job: FLJob, data: Mapping[str, Path], follower: _Follower, *, console: Console, pooled: Pooled | None
+) -> None:
+    from fljob_runtime.backends.local import LocalRunError, run_local  # noqa: PLC0415 - heavy, wall
+
+    rounds = Rounds(
+        console,
+        total=job.spec.rounds,
+        cohort=len(job.spec.trainers),
+        pooled=lambda number: None if pooled is None else pooled.beside(number),
+    )
+
+    def on_progress(progress: Progress) -> None:
+        follower.take(progress)
+        rounds.show(follower.record, progress)
+
+    try:
+        with rounds:
+            result = run_local(job, data=data, run_dir=follower.run_dir, on_progress=on_progress)
+    except LocalRunError as error:
+        raise CliError(str(error)) from error
+    except KeyboardInterrupt:
+        follower.change(state=INTERRUPTED, exit_code=int(ExitCode.STOPPED), message="stopped by a signal")
+        return
+    finish = result.finish
+    follower.change(
+        state=result.state.value,
+        exit_code=finish.exit_code,
+        message="" if finish.exit_code == 0 else f"{finish.reason}: {finish.message}",
+        model=str(result.model) if result.model else "",
+    )
+
+
+def _finish_pooled(pooled: Pooled, follower: _Follower, console: Console, job: FLJob) -> None:
+    """Wait for as many pooled passes as there are rounds, then put both AUCs beside each other."""
+    try:
+        with console.status("training on the pooled data", spinner="line"):
+            aucs = pooled.finish(len([r for r in follower.record.rounds if r.round > 0]))
+    except KeyboardInterrupt:
+        console.print("comparison with pooled training stopped; the run itself is complete")
+        aucs = pooled.so_far()
+    follower.change(pooled=tuple(aucs))
+    passes = pooled.passes_per_round
+    console.print(f"\n{'round':>9}  {'AUC':>7}  {'pooled':>7}  {'gap':>7}", style="bold")
+    for entry in follower.record.rounds:
+        index = entry.round * passes - 1
+        if entry.auc is None or not 0 <= index < len(aucs):
+            continue
+        gap = entry.auc - aucs[index]
+        total = job.spec.rounds
+        console.print(f"{entry.round:>4}/{total:<4}  {decimal(entry.auc):>7}  {decimal(aucs[index]):>7}  {gap:>+7.4f}")
+
+
+def _run_dir(request: Request, job: FLJob) -> Path:
+    run_dir = request.run_dir
+    if run_dir is None:
+        if request.resume:
+            raise CliError("--resume needs --run-dir: the folder of the run to go on with")
+        run_dir = Path("runs") / f"{job.metadata.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    there = (run_dir / record.FILE_NAME).is_file()
+    if there and not request.resume:
+        raise CliError(
+            f"--run-dir {run_dir}: there is a run already",
+            hint="add --resume to go on with it, or choose another folder",
+        )
+    if request.resume and not there:
+        raise CliError(f"--run-dir {run_dir}: no run to go on with", hint="leave --resume away to begin one")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def _first_record(request: Request, job: FLJob, run_dir: Path) -> Record:
+    manifest = job.to_manifest()
+    if request.resume:
+        former = record.read(run_dir)
+        return replace(former, manifest=manifest, state="Running", message="", exit_code=0)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(job=job.metadata.name, manifest=manifest, started=started)
+
+
+def _say_end(request: Request, last: Record, *, report: Path, console: Console) -> None:
+    if last.state == INTERRUPTED:
+        again = _again(request, report.parent)
+        console.print(f"\nstopped after round {max([r.round for r in last.rounds], default=0)}; to go on:\n  {again}")
+    elif last.exit_code != 0:
+        console.print(f"\n{last.state}: {last.message}\n  {meaning(last.exit_code).help}", style="red")
+    else:
+        console.print(f"\n{last.state} in {duration(last.wall_s)}", style="green")
+    if last.model:
+        console.print(f"model   {last.model}", soft_wrap=True)
+    console.print(f"report  {report}", soft_wrap=True)
+    if request.json_output:
+        sys.stdout.write(json.dumps(last.to_json() | {"report": str(report)}) + "\n")
+        sys.stdout.flush()
+
+
+def _again(request: Request, run_dir: Path) -> str:
+    """Return the command that goes on with an interrupted run."""
+    words = ["fljob", "run", str(request.manifest)]
+    for setting in request.settings:
+        words += ["--set", setting]
+    for pair in request.data:
+        words += ["--data", pair]
+    if request.data_root is not None:
+        words += ["--data-root", str(request.data_root)]
+    words += ["--compare-pooled"] * request.compare_pooled
+    return shlex.join([*words, "--run-dir", str(run_dir), "--resume"])
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM stop a run as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
