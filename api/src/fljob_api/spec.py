@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 
 from fljob_api.base import ApiModel
 from fljob_api.fields import (
+    SUB_PATH,
     Decimal,
     DnsLabel,
     IntOrPercent,
@@ -48,9 +49,7 @@ class ModelSpec(ApiModel):
 class OptimizerSpec(ApiModel):
     """The optimizer that each trainer runs on its own data; its state is fresh each round."""
 
-    name: RegistryName = Field(
-        "Adam", description="SGD, Adam or Adagrad, or a name the user's image registers."
-    )
+    name: RegistryName = Field("Adam", description="SGD, Adam or Adagrad, or a name the user's image registers.")
     learning_rate: Decimal = "0.001"
     parameters: Parameters = Field(default_factory=dict)
 
@@ -66,7 +65,7 @@ class ClaimSource(ApiModel):
     """A PersistentVolumeClaim in the job's namespace."""
 
     claim_name: ObjectName
-    sub_path: Annotated[str, StringConstraints(pattern=r"^[^/.][^:]*$", max_length=253)] | None = None
+    sub_path: Annotated[str, StringConstraints(pattern=SUB_PATH, max_length=253)] | None = None
 
 
 class ConfigMapSource(ApiModel):
@@ -104,9 +103,7 @@ class TrainerSpec(ApiModel):
 
     TRANSITIONS: ClassVar = frozen("data", "storage")
     name: DnsLabel
-    data: DataSource | None = Field(
-        None, description="Left out for a dataset that generates itself (synthetic)."
-    )
+    data: DataSource | None = Field(None, description="Left out for a dataset that generates itself (synthetic).")
     storage: StorageSource | None = Field(
         None,
         description="Keeps private parameters over restarts; without it a lost pod means fresh private rows.",
@@ -233,9 +230,7 @@ class Participation(ApiModel):
 class Quorum(ApiModel):
     """How many trainers must be there for a round to start and to count."""
 
-    min_trainers: IntOrPercent = Field(
-        "100%", description="Number, or percent of the round's cohort (rounded up)."
-    )
+    min_trainers: IntOrPercent = Field("100%", description="Number, or percent of the round's cohort (rounded up).")
 
 
 class Evaluation(ApiModel):
@@ -271,9 +266,7 @@ class Checkpoint(ApiModel):
     persistent_volume_claim: ClaimSource | None = None
     volume_claim_template: VolumeClaimTemplate | None = None
     every_rounds: int = Field(1, ge=1, le=10_000)
-    keep: int = Field(
-        2, ge=1, le=1000, description="Newest checkpoints kept; the best by AUC is kept besides."
-    )
+    keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints kept; the best by AUC is kept besides.")
 
 
 class CleanPodPolicy(StrEnum):
@@ -346,8 +339,7 @@ class FLJobSpec(ApiModel):
             "self.failurePolicy.maxFailedTrainers < size(self.trainers)",
             message="failurePolicy.maxFailedTrainers must be less than the number of trainers",
             holds=lambda s: (
-                s.failure_policy.max_failed_trainers is None
-                or s.failure_policy.max_failed_trainers < len(s.trainers)
+                s.failure_policy.max_failed_trainers is None or s.failure_policy.max_failed_trainers < len(s.trainers)
             ),
             field="failurePolicy.maxFailedTrainers",
         ),
@@ -370,12 +362,8 @@ class FLJobSpec(ApiModel):
     dataset: DatasetSpec
     trainers: list[TrainerSpec] = Field(min_length=1, max_length=128, json_schema_extra=_BY_NAME)
     strategy: StrategySpec = Field(default_factory=StrategySpec)
-    parameter_scopes: list[ParameterScope] = Field(
-        default_factory=list, max_length=32, json_schema_extra=_BY_NAME
-    )
-    seed: int = Field(
-        0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it."
-    )
+    parameter_scopes: list[ParameterScope] = Field(default_factory=list, max_length=32, json_schema_extra=_BY_NAME)
+    seed: int = Field(0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it.")
     rounds: int = Field(ge=1, le=100_000)
     round_timeout_seconds: int = Field(
         3600, ge=1, le=604_800, description="A round still short of its quorum after this ends the job."

@@ -52,7 +52,7 @@ def _identity(manifest: Mapping[str, Any]) -> tuple[Problem, ...]:
 def _problem(detail: ErrorDetails) -> Problem:
     path = ""
     for key in detail["loc"]:
-        path = child(path, key)
+        path = child(path, key) if key != "[key]" else path
     last = str(detail["loc"][-1]) if detail["loc"] else ""
     given = detail["input"]
     match detail["type"]:

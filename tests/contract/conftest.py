@@ -1,0 +1,37 @@
+"""The real API server with the FLJob CRD, for the contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from contract.server import FLJobs
+from kubernetes import client, config, watch
+
+CRD = Path(__file__).parents[2] / "crds/fljob.dev_fljobs.yaml"
+
+
+@pytest.fixture(scope="session")
+def fljobs(apiserver: Any) -> Iterator[FLJobs]:
+    """Install the CRD and hand out a client for a namespace of its own."""
+    with config.new_client_from_config(str(apiserver.kubeconfig)) as api:
+        definition = yaml.safe_load(CRD.read_text(encoding="utf-8"))
+        _install(client.ApiextensionsV1Api(api), definition)
+        client.CoreV1Api(api).create_namespace({"metadata": {"name": "contract"}})
+        yield FLJobs(api, "contract")
+
+
+def _install(extensions: client.ApiextensionsV1Api, definition: dict[str, Any]) -> None:
+    name = definition["metadata"]["name"]
+    extensions.create_custom_resource_definition(definition)
+    events = watch.Watch().stream(
+        extensions.list_custom_resource_definition, field_selector=f"metadata.name={name}", timeout_seconds=20
+    )
+    for event in events:
+        conditions = event["object"].status.conditions or []
+        if any(condition.type == "Established" and condition.status == "True" for condition in conditions):
+            return
+    raise TimeoutError(f"{name} was not established within 20 s")

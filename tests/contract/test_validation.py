@@ -1,0 +1,53 @@
+"""Every invalid manifest of the table is refused by `validate`, at the path that the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from contract.manifests import INVALID, RULES, Case, changed, full, minimal
+
+from fljob_api.base import ApiModel
+from fljob_api.manifest import read
+from fljob_api.rules import Rule
+from fljob_api.validation import validate
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/fljob.yaml"))
+
+
+@pytest.mark.parametrize("case", INVALID, ids=lambda case: case.name)
+def test_validate_refuses_an_invalid_manifest_at_its_path(case: Case) -> None:
+    paths = [problem.path for problem in validate(changed(minimal(), case.changes))]
+
+    assert paths == [case.path]
+
+
+@pytest.mark.parametrize("case", [case for case in INVALID if case.says], ids=lambda case: case.name)
+def test_validate_says_what_was_perhaps_meant(case: Case) -> None:
+    (problem,) = validate(changed(minimal(), case.changes))
+
+    assert case.says in str(problem)
+
+
+def test_validate_accepts_the_minimal_manifest() -> None:
+    assert validate(minimal()) == ()
+
+
+def test_validate_accepts_a_manifest_with_every_kind_of_field() -> None:
+    assert validate(full()) == ()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_validate_accepts_the_examples(path: Path) -> None:
+    assert validate(read(path.read_text(encoding="utf-8")).value) == ()
+
+
+def test_every_rule_between_fields_has_a_case() -> None:
+    refused = {problem.message for case in RULES for problem in validate(changed(minimal(), case.changes))}
+
+    assert {rule.message for rule in _rules(ApiModel)} == refused
+
+
+def _rules(model: type[ApiModel]) -> list[Rule]:
+    own: tuple[Rule, ...] = getattr(model, "RULES", ())
+    return [*own, *(rule for below in model.__subclasses__() for rule in _rules(below))]
