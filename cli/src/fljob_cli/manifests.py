@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fljob_api.fljob import FLJob
 from fljob_api.manifest import Manifest, ManifestError, read
@@ -20,15 +21,25 @@ from fljob_cli.overrides import apply_overrides
 
 
 def load(path: Path, settings: Sequence[str] = ()) -> FLJob:
-    """Read, override and check a manifest (`-`: standard input).
+    """Read, override and check a manifest (`-`: standard input), with every default filled in.
 
     Raises CliError for an unreadable file and InputError with every fault, its path and line.
     """
+    return parse(load_value(path, settings))
+
+
+def load_value(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
+    """Read, override and check a manifest and return it as written, without defaults."""
     manifest = _read(path)
     value = apply_overrides(manifest.value, settings)
     problems = validate(value)
     if problems:
         raise InputError(str(path), [_placed(problem, manifest) for problem in problems])
+    return value
+
+
+def parse(value: dict[str, Any]) -> FLJob:
+    """Return the FLJob of a checked manifest."""
     return FLJob.from_dict({key: part for key, part in value.items() if key != "status"})
 
 

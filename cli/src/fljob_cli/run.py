@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -50,11 +51,12 @@ class Request:
 
 def run_job(request: Request) -> int:
     """Run one job to its end and return the exit code; raises CliError for what is wrong beforehand."""
-    job = manifests.load(request.manifest, request.settings)
+    manifest = manifests.load_value(request.manifest, request.settings)
+    job = manifests.parse(manifest)
     data = sites.resolve(job, pairs=request.data, root=request.data_root)
     run_dir = _run_dir(request, job)
     console = Console(stderr=request.json_output, highlight=False)
-    follower = _Follower(_first_record(request, job, run_dir), run_dir)
+    follower = _Follower(_first_record(request, manifest, run_dir), run_dir)
     with _sigterm_interrupts(), ExitStack() as stack:
         pooled = Pooled(job, data, run_dir, stack) if request.compare_pooled else None
         _train(job, data, follower, console=console, pooled=pooled)
@@ -163,13 +165,12 @@ def _run_dir(request: Request, job: FLJob) -> Path:
     return run_dir
 
 
-def _first_record(request: Request, job: FLJob, run_dir: Path) -> Record:
-    manifest = job.to_manifest()
+def _first_record(request: Request, manifest: dict[str, Any], run_dir: Path) -> Record:
     if request.resume:
         former = record.read(run_dir)
         return replace(former, manifest=manifest, state="Running", message="", exit_code=0)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(job=job.metadata.name, manifest=manifest, started=started)
+    return Record(job=manifest["metadata"]["name"], manifest=manifest, started=started)
 
 
 def _say_end(request: Request, last: Record, *, report: Path, console: Console) -> None:

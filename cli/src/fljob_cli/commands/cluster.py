@@ -35,7 +35,7 @@ def submit(  # noqa: PLR0913 - a command's options are its parameters
     from fljob_cli.cluster import actions, api, watching  # noqa: PLC0415 - heavy
 
     cluster = api.connect(namespace, context=context, kubeconfig=kubeconfig)
-    name, cluster = actions.submit(cluster, manifest, settings or [])
+    name, cluster = actions.submit(cluster, manifest, settings or [], namespace_given=namespace is not None)
     if wait:
         raise typer.Exit(watching.wait(cluster, name, timeout_s=timeout))
 

@@ -22,7 +22,11 @@ Out = Annotated[Path, typer.Option(help="Gets one folder per site: site-0, site-
 def movielens(
     source: Annotated[Path, typer.Option(help="Folder with the files of MovieLens-1M.")],
     out: Out,
-    partition: Annotated[str, typer.Option(help="How users are spread over sites: zip (ten sites).")] = "zip",
+    partition: Annotated[
+        str, typer.Option(help="zip: by the zip code's first digit (ten sites); equal; none: one site.")
+    ] = "zip",
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites of --partition equal.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Draws test negatives where none are published.")] = 0,
 ) -> None:
     """Split MovieLens-1M into sites, with one held-out rating a user and 99 negatives to rank it against.
 
@@ -30,7 +34,7 @@ def movielens(
     """
     from fljob_cli.datasets import import_movielens  # noqa: PLC0415 - heavy
 
-    import_movielens(source, out, partition=partition)
+    import_movielens(source, out, partition=partition, num_sites=sites, seed=seed)
 
 
 @generators.command()
@@ -38,6 +42,9 @@ def synthetic(
     out: Out,
     sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,
+    users_per_site: Annotated[int, typer.Option(min=1)] = 200,
+    items: Annotated[int, typer.Option(min=2)] = 500,
+    samples_per_user: Annotated[int, typer.Option(min=1)] = 100,
 ) -> None:
     """Write the sites of the synthetic dataset as files, as if they were somebody's data.
 
@@ -45,7 +52,8 @@ def synthetic(
     """
     from fljob_cli.datasets import generate_synthetic  # noqa: PLC0415 - heavy
 
-    generate_synthetic(out, sites=sites, seed=seed)
+    parameters = {"users_per_site": users_per_site, "items": items, "samples_per_user": samples_per_user}
+    generate_synthetic(out, sites=sites, seed=seed, parameters=parameters)
 
 
 @app.command()

@@ -1,0 +1,121 @@
+"""`fljob data`: imports, generation and description, as tables. Called by `commands.data`.
+
+The work is `fljob_runtime.data`, imported when asked for; this only shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fljob_api.exit_codes import ExitCode
+from fljob_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from fljob_runtime.data.describe import SiteDescription
+    from fljob_runtime.data.store import SiteManifest
+
+_BAR = 24
+
+
+def import_movielens(source: Path, out: Path, *, partition: str, num_sites: int, seed: int) -> None:
+    """Import MovieLens-1M and print what each site got."""
+    from fljob_runtime.data.movielens import import_movielens as run_import  # noqa: PLC0415 - heavy
+
+    console = Console(stderr=True, highlight=False)
+    with _data_errors(), console.status("reading", spinner="line") as status:
+        made = run_import(source, out, partition=partition, num_sites=num_sites, seed=seed, on_progress=status.update)
+    _print_sites(made.sites)
+    sys.stdout.write(f"{made.num_samples:,} samples an epoch in {len(made.sites)} sites under {out}\n")
+
+
+def generate_synthetic(out: Path, *, sites: int, seed: int, parameters: Mapping[str, int]) -> None:
+    """Write the sites of the synthetic dataset and print what each one got."""
+    from fljob_runtime.data.synthetic import SyntheticParameters, generate_sites  # noqa: PLC0415 - heavy
+
+    with _data_errors():
+        made = generate_sites(out, SyntheticParameters(**parameters), num_sites=sites, seed=seed)
+    _print_sites(made)
+    sys.stdout.write(f"{len(made)} sites under {out}\n")
+
+
+def describe_folder(folder: Path, *, json_output: bool) -> None:
+    """Check the sites under a folder and print how much each one has."""
+    from fljob_runtime.data.describe import describe_folder as describe  # noqa: PLC0415 - heavy
+
+    with _data_errors():
+        sites = describe(folder)
+    if json_output:
+        sys.stdout.write(json.dumps({"sites": [_flat(site) for site in sites]}) + "\n")
+        return
+    _print_descriptions(sites)
+
+
+@contextmanager
+def _data_errors() -> Iterator[None]:
+    from fljob_runtime.data.errors import DataError  # noqa: PLC0415 - heavy
+
+    try:
+        yield
+    except DataError as error:
+        raise CliError(str(error), code=ExitCode.BAD_DATA) from error
+
+
+def _flat(site: SiteDescription) -> dict[str, Any]:
+    found = asdict(site)
+    manifest: dict[str, Any] = found.pop("manifest")
+    return manifest | found
+
+
+def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
+    table = _table("site", "users", "train rows", "samples", "test pairs", "")
+    most = max((site.num_samples for site in sites.values()), default=1)
+    for name, site in sites.items():
+        counts = (site.num_site_users, site.num_train, site.num_samples, site.num_test_pairs)
+        table.add_row(name, *(f"{count:,}" for count in counts), bar(site.num_samples, most))
+    _console().print(table)
+
+
+def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
+    table = _table("site", "users", "items", "train rows", "samples", "test pairs", "positive", "")
+    most = max((site.manifest.num_samples for site in sites), default=1)
+    for site in sites:
+        m = site.manifest
+        counts = (m.num_site_users, site.num_distinct_items, m.num_train, m.num_samples, m.num_test_pairs)
+        rate = f"{site.positive_rate:.1%}"
+        table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
+    console = _console()
+    console.print(table)
+    first = sites[0].manifest
+    console.print(f"dataset {first.dataset}: {first.num_users:,} users and {first.num_items:,} items in all sites")
+    best = {site.manifest.best_auc for site in sites if site.manifest.best_auc is not None}
+    if best:
+        console.print(f"best AUC that any model can reach here: {min(best):.4f} to {max(best):.4f} by site")
+    for note in sorted({site.manifest.notes for site in sites if site.manifest.notes}):
+        console.print(Text(note, style="dim"))
+
+
+def bar(value: int, most: int) -> Text:
+    """Return a bar whose length is the value's share of the greatest, in eighths of a character."""
+    eighths = round(8 * _BAR * value / max(most, 1))
+    return Text("█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8], style="blue")
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("site", "") else "right", no_wrap=True)
+    return table
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
