@@ -1,0 +1,204 @@
+"""The Progress object of a moment, from the machine and what the trainers last said. Pure.
+
+Called by the coordinator's loop; the same numbers go to the log line and to Prometheus.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fljob_api.progress import (
+    Finish,
+    Metric,
+    Outcome,
+    Progress,
+    RoundState,
+    RoundSummary,
+    TrainerProgress,
+    Training,
+    Waiting,
+)
+from fljob_runtime import messages as m
+from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.rounds.machine import RoundMachine
+from fljob_runtime.rounds.values import Commit, Finished
+
+_RECENT = 10
+_SHOWN_TRAINERS = 128
+_NAMES = {
+    "loss": "Loss",
+    "auc": "AUC",
+    "auc_bound": "AUCBound",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "actual_ctr": "ActualCTR",
+    "predicted_ctr": "PredictedCTR",
+    "copc": "COPC",
+    "bucket_error": "BucketError",
+    "hit_rate_at_10": "HR@10",
+    "ndcg_at_10": "NDCG@10",
+    "mrr_at_10": "MRR@10",
+}
+
+
+@dataclass
+class TrainerView:
+    """What one trainer last said of itself."""
+
+    state: str = ""
+    round: int = 0
+    samples: int = 0
+    loss: float = math.nan
+    auc: float = math.nan
+    seconds: float = math.nan
+    message: str = ""
+    heard_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose progress it is, and where its checkpoints lie ("" when nothing outlives the pods)."""
+
+    uid: str
+    incarnation: int
+    durable: bool
+
+
+@dataclass
+class Traffic:
+    """Bytes that trainers sent and received per round, from their train reports."""
+
+    by_round: dict[int, int] = field(default_factory=dict)
+
+    def add(self, report: m.TrainReport) -> None:
+        """Count one report; rounds beyond the window shown are forgotten."""
+        count = report.bytes_sent + report.bytes_received
+        self.by_round[report.round] = self.by_round.get(report.round, 0) + count
+        for old in [number for number in self.by_round if number < report.round - 2 * _RECENT]:
+            del self.by_round[old]
+
+
+def summarise(sums: Sequence[bytes]) -> dict[str, float]:
+    """Merge trainers' MetricSums (JSON) and return the ratios by their public names; undefined ones left out.
+
+    Raises MetricsError on malformed sums.
+    """
+    total = MetricSums()
+    for text in sums:
+        total = total.merge(MetricSums.from_json(text))
+    values = vars(total.compute())
+    return {name: values[key] for key, name in _NAMES.items() if math.isfinite(values[key])}
+
+
+def check_metrics(text: bytes) -> str:
+    """Return what is wrong with a trainer's sums, "" if nothing."""
+    try:
+        MetricSums.from_json(text)
+    except MetricsError as error:
+        return str(error)
+    return ""
+
+
+def view(
+    machine: RoundMachine, trainers: Mapping[str, TrainerView], who: Identity, traffic: Traffic, finish: Finish | None
+) -> Progress:
+    """Return the Progress of this moment (sequence 0: the publisher counts)."""
+    shown = sorted(trainers.items(), key=lambda item: (item[1].state not in {"Failed", "Lost"}, item[0]))
+    return Progress(
+        uid=who.uid,
+        incarnation=who.incarnation,
+        training=_training(machine, who, traffic),
+        trainers=[_trainer(name, seen) for name, seen in shown[:_SHOWN_TRAINERS]],
+        finish=finish,
+    )
+
+
+def finish_of(ending: Finished) -> Finish:
+    """Return the last word as the operator reads it."""
+    return Finish(
+        outcome=Outcome(ending.outcome.value),
+        reason=ending.reason,
+        message=ending.message[:1024],
+        exit_code=int(ending.exit_code),
+    )
+
+
+def number(value: float) -> str:
+    """Return a number as decimal text of 6 significant digits; empty when undefined."""
+    return f"{value:.6g}" if math.isfinite(value) else ""
+
+
+def summary(commit: Commit, traffic: Traffic) -> RoundSummary:
+    """Return one committed round as shown to people."""
+    metrics = commit.metrics or {}
+    return RoundSummary(
+        round=commit.round,
+        loss=number(metrics.get("Loss", math.nan)),
+        auc=number(metrics.get("AUC", math.nan)),
+        train_loss=number(commit.train_metrics.get("Loss", math.nan)),
+        participants=len(commit.accepted),
+        dropped=len(commit.dropped),
+        seconds=number(commit.seconds),
+        bytes=traffic.by_round.get(commit.round, 0),
+    )
+
+
+def _training(machine: RoundMachine, who: Identity, traffic: Traffic) -> Training:
+    history = machine.history
+    last = history.last
+    evaluated = next((c for c in reversed(history.commits) if c.metrics), None)
+    best = history.best()
+    rounds = [commit for commit in history.commits[-_RECENT - 1 :] if commit.round > 0][-_RECENT:]
+    return Training(
+        state=machine.state,
+        round=max(history.committed, 0),
+        total=machine.control.rounds,
+        participants=len(last.accepted) if last and last.round else 0,
+        dropped=len(last.dropped) if last else 0,
+        connected=len(machine.roster.present()),
+        metrics=_metrics(evaluated),
+        best=_best(best),
+        recent_rounds=[summary(commit, traffic) for commit in rounds],
+        checkpoint=f"version {history.durable[-1]}" if who.durable and history.durable else None,
+        waiting_for=_waiting(machine),
+    )
+
+
+def _metrics(commit: Commit | None) -> list[Metric]:
+    if commit is None:
+        return []
+    return [Metric(name=k, value=number(v), round=commit.round) for k, v in (commit.metrics or {}).items()]
+
+
+def _best(commit: Commit | None) -> Metric | None:
+    if commit is None or commit.metrics is None:
+        return None
+    name = "AUC" if "AUC" in commit.metrics else "Loss"
+    return Metric(name=name, value=number(commit.metrics.get(name, math.nan)), round=commit.round)
+
+
+def _waiting(machine: RoundMachine) -> Waiting | None:
+    wait = machine.waiting()
+    if wait is None or machine.state is RoundState.FINISHING:
+        return None
+    return Waiting(name=wait.name[:1024], since=_time(wait.since), deadline=_time(wait.deadline))
+
+
+def _trainer(name: str, seen: TrainerView) -> TrainerProgress:
+    return TrainerProgress(
+        name=name,
+        state=seen.state,
+        round=seen.round,
+        samples=seen.samples,
+        loss=number(seen.loss),
+        auc=number(seen.auc),
+        seconds=number(seen.seconds),
+        message=seen.message[:1024],
+    )
+
+
+def _time(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
