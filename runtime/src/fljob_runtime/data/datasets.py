@@ -1,0 +1,34 @@
+"""Opening a site's data by the name of its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fljob_runtime.data.examples import SiteData
+from fljob_runtime.registry import RegistryKind, find, parse_parameters
+
+
+@dataclass(frozen=True)
+class OpenRequest:
+    """Whose data to open. index: the site's place in spec.trainers; folder: its volume, None where it has none."""
+
+    site: str
+    index: int
+    num_sites: int
+    seed: int
+    folder: Path | None
+
+
+def open_dataset(name: str, parameters: Mapping[str, Any], request: OpenRequest) -> SiteData:
+    """Open one site's data.
+
+    Raises RegistryError for an unknown name or parameter, DataError for anything wrong with the data.
+    """
+    cls, schema = find(RegistryKind.DATASET, name)
+    data = cls(parse_parameters("spec.dataset.parameters", schema, parameters), request)
+    if not isinstance(data, SiteData):
+        raise TypeError(f"dataset {name!r}: {cls.__name__} must derive from SiteData")
+    return data
