@@ -1,0 +1,1 @@
+"""Federated algorithms, numpy only: they take updates and give the next state."""

@@ -1,0 +1,279 @@
+"""LocalTrainer: one client's model, trained on its data for a round, and evaluated.
+
+Used by the trainer role (federated) and by pooled training (the reference), without change. Which examples a round
+uses is a function of (seed, client, round number), so a restarted trainer repeats a round bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from fljob_api.spec import FLJobSpec
+from fljob_runtime.data.examples import Examples, SiteData, epoch_rng
+from fljob_runtime.metrics.histogram import exact_auc
+from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.models.base import RecommenderModel
+from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet
+from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
+
+EVALUATION_BATCH = 16_384
+SAMPLED_PREDICTIONS = 65_536
+PROGRESS_EVERY_BATCHES = 64
+
+
+class DivergedError(ArithmeticError):
+    """Loss or parameters are not finite (exit code DIVERGED)."""
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """How a client trains. Exactly one of local_epochs and inner_steps is positive."""
+
+    client: str
+    seed: int
+    optimizer: OptimizerFactory
+    learning_rate: float
+    batch_size: int
+    local_epochs: int = 1
+    inner_steps: int = 0
+
+    @classmethod
+    def of(cls, spec: FLJobSpec, client: str) -> TrainPlan:
+        """Read the plan from a job's spec; raises RegistryError for an unknown optimizer or parameter."""
+        strategy = spec.strategy
+        steps = strategy.inner_steps or 0
+        return cls(
+            client=client,
+            seed=spec.seed,
+            optimizer=make_optimizer(spec.optimizer.name, spec.optimizer.parameters),
+            learning_rate=float(spec.optimizer.learning_rate),
+            batch_size=strategy.batch_size,
+            local_epochs=0 if steps else strategy.local_epochs or 1,
+            inner_steps=steps,
+        )
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """How far a round is; loss is the mean over the batches since the last report."""
+
+    samples_done: int
+    samples_total: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """Result of a round: values of all dense parameters and of the rows touched, of every scope.
+
+    metrics: over a sample of the training predictions (at most 65,536), made as they were trained on.
+    """
+
+    state: ModelState
+    num_samples: int
+    metrics: MetricSums
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Sums that merge with other clients', and this client's own exact AUC."""
+
+    sums: MetricSums
+    auc: float
+
+
+class LocalTrainer:
+    """One client's model and data. Not thread-safe: one round or evaluation at a time."""
+
+    def __init__(self, model: RecommenderModel, layout: ModelLayout, data: SiteData, plan: TrainPlan) -> None:
+        self.model, self.layout, self.data, self.plan = model, layout, data, plan
+        self._parameters = dict(model.named_parameters())
+        self._tables = model.tables()
+        self._round_cache: tuple[int, Examples] | None = None
+        self._steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
+
+    @property
+    def samples_per_round(self) -> int:
+        """Samples of one round, about (the last batch of an epoch may be smaller)."""
+        if self.plan.inner_steps:
+            return min(self.plan.inner_steps * self.plan.batch_size, self.data.num_samples * self.plan.inner_steps)
+        return self.plan.local_epochs * self.data.num_samples
+
+    def initial_state(self) -> ModelState:
+        """Return the model's present values, every row with weight 1: the update of round 0."""
+        rows = {}
+        for spec in self.layout.specs:
+            if spec.kind is Kind.ROWS:
+                ids = np.arange(spec.shape[0], dtype=np.int64)
+                rows[spec.name] = RowSet(ids, self._values(spec.name).copy(), np.ones(len(ids)))
+        return ModelState(self._dense(), rows)
+
+    def needed_rows(self, train_round: int = 0, *, evaluation: bool = False) -> dict[str, Int64Array]:
+        """Return the ids, sorted and unique, of each table's rows that a round, the evaluation, or both will read."""
+        parts: list[Examples] = []
+        if train_round:
+            parts.append(self._round_examples(train_round))
+        if evaluation:
+            parts.append(self.data.held_out().examples)
+        return {name: _unique([_ids(part, column) for part in parts]) for name, column in self._tables.items()}
+
+    def load(self, state: ModelState) -> None:
+        """Put values into the model; rows that are not in `state` stay as they are."""
+        with torch.no_grad():
+            for name, value in state.dense.items():
+                self._parameters[name].copy_(_tensor(value))
+            for name, rows in state.rows.items():
+                self._parameters[name][_tensor(rows.ids)] = _tensor(rows.values)
+
+    def values(self, rows: dict[str, Int64Array]) -> ModelState:
+        """Return copies of all dense values and of the rows asked for."""
+        chosen = {name: RowSet(ids, self._values(name)[ids]) for name, ids in rows.items()}
+        return ModelState(self._dense(), chosen)
+
+    def train(self, train_round: int, on_progress: Callable[[TrainProgress], None] = lambda _: None) -> LocalUpdate:
+        """Train one round from the loaded values with a fresh optimizer; `train_round` counts from 1.
+
+        Raises DivergedError as soon as the loss is seen not to be finite.
+        """
+        examples = self._round_examples(train_round)
+        optimizer = self.plan.optimizer.make(self.model.parameters(), self.plan.learning_rate)
+        metrics = self.fit(examples, optimizer, on_progress)
+        self._round_cache = None
+        rows = {}
+        for name, column in self._tables.items():
+            ids, counts = np.unique(_ids(examples, column), return_counts=True)
+            rows[name] = RowSet(ids, self._values(name)[ids], counts.astype(np.float64))
+        return LocalUpdate(ModelState(self._dense(), rows), len(examples), metrics)
+
+    def fit(
+        self,
+        examples: Examples,
+        optimizer: torch.optim.Optimizer,
+        on_progress: Callable[[TrainProgress], None] = lambda _: None,
+    ) -> MetricSums:
+        """Run the optimizer over the examples once, in their order and in batches."""
+        users, items, labels = _tensor(examples.users), _tensor(examples.items), _tensor(examples.labels)
+        size, total = self.plan.batch_size, len(examples)
+        every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
+        sampled: list[tuple[Tensor, Tensor]] = []
+        window = torch.zeros(())
+        self.model.train()
+        for step, start in enumerate(range(0, total, size)):
+            y = labels[start : start + size]
+            logits = self.model.logits(users[start : start + size], items[start : start + size])
+            loss = binary_cross_entropy_with_logits(logits, y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            window += loss.detach()
+            if step % every == 0:
+                sampled.append((logits.detach(), y))
+            if (step + 1) % PROGRESS_EVERY_BATCHES == 0:
+                on_progress(TrainProgress(start + len(y), total, self._finite(window) / PROGRESS_EVERY_BATCHES))
+                window.zero_()
+        self._finite(window)
+        return _sums(sampled)
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate the loaded values on the held-out pairs. Raises DivergedError when a score is not finite."""
+        held_out = self.data.held_out()
+        logits = self._predict(held_out.examples)
+        try:
+            sums = MetricSums.of(logits, held_out.examples.labels)
+        except MetricsError as error:
+            raise DivergedError(f"client {self.plan.client}: {error}") from error
+        if held_out.groups is not None:
+            sums = sums.with_ranks(_ranks(logits, held_out.groups))
+        return Evaluation(sums, exact_auc(logits, held_out.examples.labels))
+
+    def _predict(self, examples: Examples) -> Float32Array:
+        users, items = _tensor(examples.users), _tensor(examples.items)
+        logits = np.empty(len(examples), np.float32)
+        self.model.eval()
+        with torch.inference_mode():
+            for start in range(0, len(examples), EVALUATION_BATCH):
+                stop = start + EVALUATION_BATCH
+                logits[start:stop] = self.model.logits(users[start:stop], items[start:stop]).numpy()
+        return logits
+
+    def _round_examples(self, train_round: int) -> Examples:
+        """Return the examples of a round; kept until trained, since `needed_rows` asks for them first."""
+        if self._round_cache is None or self._round_cache[0] != train_round:
+            self._round_cache = (train_round, _concatenate(list(self._round_parts(train_round))))
+        return self._round_cache[1]
+
+    def _round_parts(self, train_round: int) -> Iterator[Examples]:
+        plan = self.plan
+        if not plan.inner_steps:
+            for epoch in range((train_round - 1) * plan.local_epochs, train_round * plan.local_epochs):
+                yield self.data.epoch(epoch_rng(plan.seed, plan.client, epoch))
+            return
+        step, last = (train_round - 1) * plan.inner_steps, train_round * plan.inner_steps
+        while step < last:
+            epoch, offset = divmod(step, self._steps_per_epoch)
+            count = min(last - step, self._steps_per_epoch - offset)
+            examples = self.data.epoch(epoch_rng(plan.seed, plan.client, epoch))
+            cut = slice(offset * plan.batch_size, (offset + count) * plan.batch_size)
+            yield Examples(examples.users[cut], examples.items[cut], examples.labels[cut])
+            step += count
+
+    def _finite(self, window: Tensor) -> float:
+        value = float(window)
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"client {self.plan.client}: the training loss is {value}; lower spec.optimizer.learningRate"
+            )
+        return value
+
+    def _values(self, name: str) -> Float32Array:
+        values: Float32Array = self._parameters[name].detach().numpy()
+        return values
+
+    def _dense(self) -> dict[str, Float32Array]:
+        return {s.name: self._values(s.name).copy() for s in self.layout.specs if s.kind is Kind.DENSE}
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    if not array.flags.writeable:
+        array = array.copy()  # torch warns of memory it may not write to
+    return torch.from_numpy(array)
+
+
+def _ids(examples: Examples, column: str) -> Int64Array:
+    return examples.users if column == "user" else examples.items
+
+
+def _unique(parts: list[Int64Array]) -> Int64Array:
+    return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+
+
+def _concatenate(parts: list[Examples]) -> Examples:
+    if len(parts) == 1:
+        return parts[0]
+    columns = (np.concatenate(c) for c in zip(*((p.users, p.items, p.labels) for p in parts), strict=True))
+    return Examples(*columns)
+
+
+def _sums(sampled: list[tuple[Tensor, Tensor]]) -> MetricSums:
+    if not sampled:
+        return MetricSums()
+    logits, labels = (torch.cat(column).numpy() for column in zip(*sampled, strict=True))
+    try:
+        return MetricSums.of(logits, labels)
+    except MetricsError as error:
+        raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
+
+
+def _ranks(logits: Float32Array, groups: Int64Array) -> np.ndarray:  # float64 [G]
+    """Rank of each group's first score among its others, 0 = best; a tie counts half."""
+    sizes = np.diff(groups)
+    own = logits[groups[:-1]].repeat(sizes)
+    above = (logits > own).astype(np.float64) + 0.5 * (logits == own)
+    return np.add.reduceat(above, groups[:-1]) - 0.5  # the positive ties with itself

@@ -1,0 +1,65 @@
+"""Pooled training: all sites' data in one place, the reference that federation is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
+from fljob_runtime.metrics.sums import Metrics
+from fljob_runtime.models.base import RecommenderModel
+from fljob_runtime.training.local import LocalTrainer, TrainPlan, TrainProgress
+
+
+class PooledData(SiteData):
+    """Several sites' data as one client's."""
+
+    def __init__(self, parts: Sequence[SiteData]) -> None:
+        shapes = {(part.num_users, part.num_items) for part in parts}
+        if len(shapes) != 1:
+            raise ValueError(f"the sites count different users and items: {sorted(shapes)}; import them together")
+        self._parts = tuple(parts)
+        self.num_users, self.num_items = shapes.pop()
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of all parts."""
+        return sum(part.num_samples for part in self._parts)
+
+    def epoch(self, rng: np.random.Generator) -> Examples:
+        """Return all parts' examples, shuffled together."""
+        return shuffled(_join([part.epoch(rng) for part in self._parts]), rng)
+
+    def held_out(self) -> HeldOut:
+        """Return all parts' pairs, one after another."""
+        held = [part.held_out() for part in self._parts]
+        groups = [part.groups for part in held if part.groups is not None]
+        if len(groups) != len(held):
+            return HeldOut(_join([part.examples for part in held]))
+        offsets = np.cumsum([0, *(len(part.examples) for part in held)])
+        starts = [g[:-1] + offset for g, offset in zip(groups, offsets, strict=False)]
+        return HeldOut(_join([part.examples for part in held]), np.concatenate([*starts, offsets[-1:]]))
+
+
+def train_pooled(
+    model: RecommenderModel,
+    data: PooledData,
+    plan: TrainPlan,
+    num_epochs: int,
+    on_progress: Callable[[TrainProgress], None] = lambda _: None,
+) -> Iterator[Metrics]:
+    """Train on the pooled data, keeping the optimizer's state; yields the held-out metrics after each epoch."""
+    trainer = LocalTrainer(model, model.layout(), data, plan)
+    optimizer = plan.optimizer.make(model.parameters(), plan.learning_rate)
+    for epoch in range(num_epochs):
+        trainer.fit(data.epoch(epoch_rng(plan.seed, "pooled", epoch)), optimizer, on_progress)
+        yield trainer.evaluate().sums.compute()
+
+
+def _join(parts: list[Examples]) -> Examples:
+    return Examples(
+        np.concatenate([p.users for p in parts]),
+        np.concatenate([p.items for p in parts]),
+        np.concatenate([p.labels for p in parts]),
+    )
