@@ -261,7 +261,8 @@ class ShardKeeper:
             event = self._commit(again)
             if not isinstance(event, CommitDone):
                 return Unrecoverable(ExitCode.CHECKPOINT_UNUSABLE, "the last version could not be written")
-        return Saved(*self._store.assemble(task.commit.round)) if task.assemble else Saved()
+        model, digest = self._store.assemble(task.commit.round) if task.assemble else ("", "")
+        return Saved(True, model, digest)
 
 
 class _ShardGoneError(Exception):

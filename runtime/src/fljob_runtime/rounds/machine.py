@@ -197,7 +197,7 @@ class RoundMachine:
         elif isinstance(event, Unrecoverable):
             self._fail(event.exit_code, event.message, now)
         elif isinstance(event, Saved) and self.state is S.FINISHING:
-            self._saved(now)
+            self._saved(event, now)
 
     def _join(self, event: Joined, now: float) -> None:
         if event.trainer not in self.rules.trainers:
@@ -272,6 +272,8 @@ class RoundMachine:
             self._reports.clear()
         elif self.state is S.COMMITTING:
             self._name_list()
+        elif self.state is S.FINISHING:
+            self._save()
 
     def _rewind(self, version: int, now: float) -> None:
         self.repeated += self.history.committed - version
@@ -300,12 +302,15 @@ class RoundMachine:
         for trainer in self.roster.present():
             self._tell(trainer, Committed(event.round, trainer in accepted))
         self._reports.clear()
-        if self._evaluation_due():
+        if self.evaluation_due():
             self._begin_evaluation(now)
         else:
             self._to(S.SELECTING, now, self.rules.round_timeout_s)
 
-    def _saved(self, now: float) -> None:
+    def _saved(self, event: Saved, now: float) -> None:
+        last = self.history.last
+        if last is not None and event.durable and not last.durable:
+            self._note(RoundCommitted(last.round, last.seconds, durable=True))
         ending = self._ending or Finished(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE, 0)
         self._to(S.PAUSED if ending.outcome is Outcome.PAUSED else S.DONE, now, 0)
         self._note(ending)
@@ -339,7 +344,7 @@ class RoundMachine:
             self._time_out(now)
         elif self.history.accepted is not None:
             self._resume_commit(now)
-        elif self._evaluation_due():
+        elif self.evaluation_due():
             self._begin_evaluation(now)
         elif not self._work_left():
             self._finish_done(now)
@@ -400,7 +405,8 @@ class RoundMachine:
         met = stop.first_met(self.control.stop_criteria, self.history.evaluations())
         return stop.describe(met) if met else None
 
-    def _evaluation_due(self) -> bool:
+    def evaluation_due(self) -> bool:
+        """Return whether the last commit is one to evaluate and has no metrics yet."""
         last = self.history.last
         if last is None or last.round == 0 or last.metrics is not None:
             return False
@@ -508,7 +514,11 @@ class RoundMachine:
     def _finish(self, ending: Finished, now: float) -> None:
         self._ending = ending
         self._to(S.FINISHING, now, self.rules.startup_deadline_s)
-        self._do(Save(self.history.last, ending.outcome is Outcome.SUCCEEDED))
+        self._save()
+
+    def _save(self) -> None:
+        assemble = self._ending is not None and self._ending.outcome is Outcome.SUCCEEDED
+        self._do(Save(self.history.last, assemble))
 
     def _fail(self, code: ExitCode, message: str, now: float) -> None:
         if self.over:

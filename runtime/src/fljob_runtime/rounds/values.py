@@ -104,8 +104,9 @@ class CommitMissing:
 
 @dataclass(frozen=True)
 class Saved:
-    """The end is durable; `model` is the path of the finished model ("" when none was asked for or possible)."""
+    """The end is written; `model` is the path of the finished model ("" when none was asked for or possible)."""
 
+    durable: bool = False
     model: str = ""
     digest: str = ""
 
