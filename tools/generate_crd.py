@@ -15,9 +15,9 @@ def main() -> None:
     """Write the CRD under the folder given (default: the repository)."""
     root = Path(sys.argv[1] if sys.argv[1:] else ".")
     text = HEADER + yaml.safe_dump(definition(), sort_keys=False, width=110)
-    for path in (root / "crds/fljob.dev_fljobs.yaml", root / "charts/fljob/crds/fljob.dev_fljobs.yaml"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    path = root / "crds/fljob.dev_fljobs.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
