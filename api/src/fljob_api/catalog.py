@@ -58,11 +58,7 @@ class Catalog:
 
 
 def _parameters(entry: Entry, given: Mapping[str, str | int], path: str) -> list[Problem]:
-    problems = [
-        Problem(child(path, key), f"is required by {entry.name}")
-        for key in entry.required
-        if key not in given
-    ]
+    problems = [Problem(child(path, key), f"is required by {entry.name}") for key in entry.required if key not in given]
     for key, value in given.items():
         if key not in entry.parameters:
             known = ", ".join(sorted(entry.parameters)) or "none"
@@ -103,9 +99,7 @@ def _number_fault(schema: Mapping[str, Any], text: str, kind: str) -> tuple[str,
 
 def parse(data: Mapping[str, Mapping[str, Any]]) -> Catalog:
     """Build the catalog from its JSON form: kind → name → JSON schema of the parameters as one object."""
-    return Catalog(
-        {kind: {name: _entry(name, row) for name, row in rows.items()} for kind, rows in data.items()}
-    )
+    return Catalog({kind: {name: _entry(name, row) for name, row in rows.items()} for kind, rows in data.items()})
 
 
 def _entry(name: str, schema: Mapping[str, Any]) -> Entry:
@@ -113,9 +107,7 @@ def _entry(name: str, schema: Mapping[str, Any]) -> Entry:
     return Entry(
         name=name,
         help=schema.get("description", ""),
-        parameters={
-            key: _resolved(value, definitions) for key, value in schema.get("properties", {}).items()
-        },
+        parameters={key: _resolved(value, definitions) for key, value in schema.get("properties", {}).items()},
         required=tuple(schema.get("required", ())),
     )
 

@@ -51,9 +51,7 @@ class Meaning:
 
 MEANINGS: dict[ExitCode, Meaning] = {
     ExitCode.DONE: Meaning("Completed", Retry.NEVER, "Nothing to do."),
-    ExitCode.CRASH: Meaning(
-        "Crashed", Retry.COUNTED, "A bug or a broken image: read the end of the pod's log."
-    ),
+    ExitCode.CRASH: Meaning("Crashed", Retry.COUNTED, "A bug or a broken image: read the end of the pod's log."),
     ExitCode.BAD_CONFIG: Meaning(
         "BadConfig", Retry.NEVER, "Correct the field that the message names and apply the FLJob again."
     ),
@@ -100,9 +98,7 @@ MEANINGS: dict[ExitCode, Meaning] = {
     ExitCode.TEMPORARY: Meaning(
         "Temporary", Retry.COUNTED, "A peer was not reachable in time; the pod is started again."
     ),
-    ExitCode.ABORTED: Meaning(
-        "Aborted", Retry.COUNTED, "The process aborted: read the end of the pod's log."
-    ),
+    ExitCode.ABORTED: Meaning("Aborted", Retry.COUNTED, "The process aborted: read the end of the pod's log."),
     ExitCode.OUT_OF_MEMORY: Meaning("OutOfMemory", Retry.ONCE, "Raise the role's memory limit."),
     ExitCode.SEGMENTATION_FAULT: Meaning(
         "Crashed", Retry.COUNTED, "The process crashed in native code: read the end of the pod's log."
@@ -118,6 +114,4 @@ def meaning(code: int) -> Meaning:
     try:
         return MEANINGS[ExitCode(code)]
     except ValueError:
-        return Meaning(
-            "Crashed", Retry.COUNTED, f"The process ended with code {code}: read the end of the pod's log."
-        )
+        return Meaning("Crashed", Retry.COUNTED, f"The process ended with code {code}: read the end of the pod's log.")

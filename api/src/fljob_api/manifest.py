@@ -85,9 +85,7 @@ class _Reader:
             raise _refused("", "the manifest is empty")
         root = self._loader.get_node()
         if self._loader.check_node():
-            raise _refused(
-                "", f"line {self._loader.line + 1}: a second document begins; give one FLJob per file"
-            )
+            raise _refused("", f"line {self._loader.line + 1}: a second document begins; give one FLJob per file")
         if not isinstance(root, yaml.MappingNode):
             raise _refused("", "the manifest must be a mapping with apiVersion, kind, metadata and spec")
         return self._mapping(root, "")

@@ -51,9 +51,7 @@ class RoundSummary(ApiModel):
     participants: int = Field(ge=0)
     dropped: int = Field(0, ge=0)
     seconds: Number = ""
-    bytes: int = Field(
-        0, ge=0, description="Bytes of model data received and sent by the server for this round."
-    )
+    bytes: int = Field(0, ge=0, description="Bytes of model data received and sent by the server for this round.")
 
 
 class Waiting(ApiModel):
@@ -76,9 +74,7 @@ class Training(ApiModel):
     metrics: list[Metric] = Field(default_factory=list, max_length=32)
     best: Metric | None = None
     recent_rounds: list[RoundSummary] = Field(default_factory=list, max_length=10)
-    checkpoint: Text | None = Field(
-        None, description="Newest durable checkpoint, relative to the checkpoint volume."
-    )
+    checkpoint: Text | None = Field(None, description="Newest durable checkpoint, relative to the checkpoint volume.")
     model_uri: Text | None = Field(None, description="The final model, relative to the checkpoint volume.")
     model_digest: Text | None = None
     waiting_for: Waiting | None = None

@@ -21,8 +21,10 @@ _RESERVED_ENV = "FLJOB_"
 class Resources(ApiModel):
     """Compute resources of one container."""
 
-    requests: dict[_RESOURCE, Quantity] | None = Field(None, max_length=8)
-    limits: dict[_RESOURCE, Quantity] | None = Field(None, max_length=8)
+    requests: dict[_RESOURCE, Quantity] | None = Field(None, max_length=8, description="What the scheduler sets aside.")
+    limits: dict[_RESOURCE, Quantity] | None = Field(
+        None, max_length=8, description="What the container may not exceed."
+    )
 
 
 class EnvVar(ApiModel):
@@ -36,8 +38,10 @@ class EnvVar(ApiModel):
             field="name",
         ),
     )
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
-    value: ShortText = ""
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)] = Field(
+        description="Name of the variable; not FLJOB_…."
+    )
+    value: ShortText = Field("", description="Literal value; secrets belong into mounted volumes.")
 
 
 class TolerationOperator(StrEnum):
@@ -50,14 +54,15 @@ class TolerationOperator(StrEnum):
 class Toleration(ApiModel):
     """Lets a pod run on a node with a matching taint."""
 
-    key: LabelKey | None = None
+    key: LabelKey | None = Field(None, description="Key of the taint; none: every taint.")
     operator: TolerationOperator = TolerationOperator.EQUAL
-    value: LabelValue | None = None
+    value: LabelValue | None = Field(None, description="Value of the taint, for Equal.")
     effect: (
-        Annotated[str, StringConstraints(pattern="^(NoSchedule|PreferNoSchedule|NoExecute)$", max_length=16)]
-        | None
-    ) = None
-    toleration_seconds: int | None = Field(None, ge=0, le=31_536_000)
+        Annotated[str, StringConstraints(pattern="^(NoSchedule|PreferNoSchedule|NoExecute)$", max_length=16)] | None
+    ) = Field(None, description="NoSchedule, PreferNoSchedule or NoExecute; none: all of them.")
+    toleration_seconds: int | None = Field(
+        None, ge=0, le=31_536_000, description="How long a NoExecute taint is tolerated; none: for ever."
+    )
 
 
 class ImagePullPolicy(StrEnum):
@@ -75,18 +80,21 @@ class RoleTemplate(ApiModel):
         None, description="Image of the role; default: the operator's own runtime image."
     )
     image_pull_policy: ImagePullPolicy | None = None
-    image_pull_secrets: list[ObjectName] | None = Field(None, max_length=8)
+    image_pull_secrets: list[ObjectName] | None = Field(
+        None, max_length=8, description="Secrets of the namespace with registry credentials."
+    )
     resources: Resources | None = None
     env: list[EnvVar] | None = Field(
         None,
         max_length=32,
         json_schema_extra=list_map("name"),
+        description="Environment variables besides the operator's.",
     )
-    node_selector: Labels | None = None
-    tolerations: list[Toleration] | None = Field(None, max_length=16)
-    priority_class_name: ObjectName | None = None
+    node_selector: Labels | None = Field(None, description="Labels of the nodes to run on.")
+    tolerations: list[Toleration] | None = Field(None, max_length=16, description="Taints that the pods put up with.")
+    priority_class_name: ObjectName | None = Field(None, description="PriorityClass of the pods.")
     labels: Labels | None = Field(None, description="Added to the pods; keys under fljob.dev/ are refused.")
-    annotations: Annotations | None = None
+    annotations: Annotations | None = Field(None, description="Added to the pods.")
 
     RULES: ClassVar = (
         Rule(
@@ -105,6 +113,4 @@ class ServerTemplate(RoleTemplate):
     """The parameter server: its shards and their pod settings."""
 
     TRANSITIONS: ClassVar = frozen("replicas")
-    replicas: int = Field(
-        1, ge=1, le=16, description="Number of shards that the shared parameters are spread over."
-    )
+    replicas: int = Field(1, ge=1, le=16, description="Number of shards that the shared parameters are spread over.")

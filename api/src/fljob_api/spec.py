@@ -42,44 +42,50 @@ _BY_NAME = list_map("name")
 class ModelSpec(ApiModel):
     """The model to train, by its name in the registry."""
 
-    name: RegistryName
-    parameters: Parameters = Field(default_factory=dict)
+    name: RegistryName = Field(description="ncf, or a name that the user's image registers.")
+    parameters: Parameters = Field(
+        default_factory=dict, description="What the model takes, each value an integer or a string."
+    )
 
 
 class OptimizerSpec(ApiModel):
     """The optimizer that each trainer runs on its own data; its state is fresh each round."""
 
     name: RegistryName = Field("Adam", description="SGD, Adam or Adagrad, or a name the user's image registers.")
-    learning_rate: Decimal = "0.001"
-    parameters: Parameters = Field(default_factory=dict)
+    learning_rate: Decimal = Field("0.001", description="Step size, as a quoted decimal number.")
+    parameters: Parameters = Field(
+        default_factory=dict, description="What the optimizer takes beside the learning rate."
+    )
 
 
 class DatasetSpec(ApiModel):
     """The kind of data; where each trainer's part lies is said in trainers[].data."""
 
-    name: RegistryName
-    parameters: Parameters = Field(default_factory=dict)
+    name: RegistryName = Field(description="movielens, synthetic, or a name that the user's image registers.")
+    parameters: Parameters = Field(default_factory=dict, description="What the data set takes.")
 
 
 class ClaimSource(ApiModel):
     """A PersistentVolumeClaim in the job's namespace."""
 
-    claim_name: ObjectName
-    sub_path: Annotated[str, StringConstraints(pattern=SUB_PATH, max_length=253)] | None = None
+    claim_name: ObjectName = Field(description="Name of the PersistentVolumeClaim.")
+    sub_path: Annotated[str, StringConstraints(pattern=SUB_PATH, max_length=253)] | None = Field(
+        None, description="Folder of the volume, in place of its root."
+    )
 
 
 class ConfigMapSource(ApiModel):
     """A ConfigMap in the job's namespace whose keys are the files (small data only)."""
 
-    name: ObjectName
+    name: ObjectName = Field(description="Name of the ConfigMap.")
 
 
 class CsiSource(ApiModel):
     """An inline volume of a CSI driver."""
 
-    driver: ObjectName
+    driver: ObjectName = Field(description="Name of the CSI driver.")
     volume_attributes: dict[Annotated[str, StringConstraints(max_length=253)], ShortText] | None = Field(
-        None, max_length=32
+        None, max_length=32, description="Passed to the driver as they are."
     )
 
 
@@ -102,14 +108,14 @@ class TrainerSpec(ApiModel):
     """One site: one pod that trains where its data is."""
 
     TRANSITIONS: ClassVar = frozen("data", "storage")
-    name: DnsLabel
+    name: DnsLabel = Field(description="Name of the site; it becomes a host name.")
     data: DataSource | None = Field(None, description="Left out for a dataset that generates itself (synthetic).")
     storage: StorageSource | None = Field(
         None,
         description="Keeps private parameters over restarts; without it a lost pod means fresh private rows.",
     )
     resources: Resources | None = None
-    node_selector: Labels | None = None
+    node_selector: Labels | None = Field(None, description="Labels of the nodes that reach the data.")
 
 
 class StrategyName(StrEnum):
@@ -153,7 +159,7 @@ class StrategySpec(ApiModel):
     inner_steps: int | None = Field(
         None, ge=1, le=1_000_000, description="Mini-batches per round, instead of whole passes."
     )
-    batch_size: int = Field(512, ge=1, le=1_048_576)
+    batch_size: int = Field(512, ge=1, le=1_048_576, description="Samples per mini-batch.")
     weighting: Weighting = Weighting.SAMPLES
     row_averaging: RowAveraging = Field(
         RowAveraging.TOUCHED,
@@ -172,7 +178,9 @@ class Scope(StrEnum):
 class ParameterScope(ApiModel):
     """Scope of one parameter of the model, or of all whose name starts with `name` and a dot."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(
+        description="Name of the parameter, or its beginning up to a dot."
+    )
     scope: Scope
 
 
@@ -214,16 +222,16 @@ class StopCriterion(ApiModel):
 class SelectorSpec(ApiModel):
     """How the cohort of a round is chosen."""
 
-    name: RegistryName = "Random"
-    parameters: Parameters = Field(default_factory=dict)
+    name: RegistryName = Field("Random", description="Random, All, or a name the user's image registers.")
+    parameters: Parameters = Field(default_factory=dict, description="What the selector takes.")
 
 
 class Participation(ApiModel):
     """How many trainers take part in a round; all of them if neither field is set."""
 
     RULES: ClassVar = (at_most_one("percent", "count"),)
-    percent: int | None = Field(None, ge=1, le=100)
-    count: int | None = Field(None, ge=1, le=128)
+    percent: int | None = Field(None, ge=1, le=100, description="Share of the trainers in each cohort, rounded up.")
+    count: int | None = Field(None, ge=1, le=128, description="Number of trainers in each cohort.")
     selector: SelectorSpec = Field(default_factory=SelectorSpec)
 
 
@@ -236,7 +244,7 @@ class Quorum(ApiModel):
 class Evaluation(ApiModel):
     """When the shared model is evaluated on the trainers' held-out data."""
 
-    every_rounds: int = Field(1, ge=1, le=10_000)
+    every_rounds: int = Field(1, ge=1, le=10_000, description="Rounds from one evaluation to the next.")
 
 
 class TlsMode(StrEnum):
@@ -255,8 +263,8 @@ class Security(ApiModel):
 class VolumeClaimTemplate(ApiModel):
     """A claim that the operator makes and leaves behind, so that the model outlives the job."""
 
-    storage_class_name: ObjectName | None = None
-    storage: Quantity
+    storage_class_name: ObjectName | None = Field(None, description="Default: the cluster's default class.")
+    storage: Quantity = Field(description="Size of the volume, such as 1Gi.")
 
 
 class Checkpoint(ApiModel):
@@ -265,7 +273,7 @@ class Checkpoint(ApiModel):
     RULES: ClassVar = (exactly_one("persistentVolumeClaim", "volumeClaimTemplate"),)
     persistent_volume_claim: ClaimSource | None = None
     volume_claim_template: VolumeClaimTemplate | None = None
-    every_rounds: int = Field(1, ge=1, le=10_000)
+    every_rounds: int = Field(1, ge=1, le=10_000, description="Rounds from one checkpoint to the next.")
     keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints kept; the best by AUC is kept besides.")
 
 
@@ -360,15 +368,27 @@ class FLJobSpec(ApiModel):
     model: ModelSpec
     optimizer: OptimizerSpec = Field(default_factory=OptimizerSpec)
     dataset: DatasetSpec
-    trainers: list[TrainerSpec] = Field(min_length=1, max_length=128, json_schema_extra=_BY_NAME)
+    trainers: list[TrainerSpec] = Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=_BY_NAME,
+        description="The sites, one pod each, told apart by name.",
+    )
     strategy: StrategySpec = Field(default_factory=StrategySpec)
-    parameter_scopes: list[ParameterScope] = Field(default_factory=list, max_length=32, json_schema_extra=_BY_NAME)
+    parameter_scopes: list[ParameterScope] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=_BY_NAME,
+        description="Parameters that differ from the model's own scopes; Private rows never leave their site.",
+    )
     seed: int = Field(0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it.")
-    rounds: int = Field(ge=1, le=100_000)
+    rounds: int = Field(ge=1, le=100_000, description="Rounds to train; may grow while the job runs.")
     round_timeout_seconds: int = Field(
         3600, ge=1, le=604_800, description="A round still short of its quorum after this ends the job."
     )
-    stop_criteria: list[StopCriterion] = Field(default_factory=list, max_length=8)
+    stop_criteria: list[StopCriterion] = Field(
+        default_factory=list, max_length=8, description="Training ends when any of them is met."
+    )
     participation: Participation = Field(default_factory=Participation)
     quorum: Quorum = Field(default_factory=Quorum)
     evaluation: Evaluation = Field(default_factory=Evaluation)

@@ -17,9 +17,7 @@ from fljob_api.rules import list_map
 
 Time = Annotated[str, StringConstraints(max_length=40), Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
-ReasonText = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=128)
-]
+ReasonText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=128)]
 Name = Annotated[str, StringConstraints(max_length=253)]
 MAX_TRAINERS_SHOWN = 32
 
