@@ -1,0 +1,421 @@
+"""The Grafana dashboards of the chart, as values, and the JSON that Grafana reads. No I/O.
+
+Called by tools/generate_chart.py, which writes each into charts/fljob/files/dashboards. Queries may use only
+metrics of fljob_api.metric_names; a test holds them to it, and one on a real cluster wants series for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+COLUMNS = 24
+JOB = 'namespace="$namespace",job="$job"'
+ALL = 'namespace=~"$namespace"'
+EACH_JOB = "by (namespace, job)"
+
+
+@dataclass(frozen=True)
+class Query:
+    """One PromQL expression and how its series are called."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel; `width` in the grid's 24 columns, `height` in its rows."""
+
+    title: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    kind: str = "timeseries"
+    width: int = 8
+    height: int = 8
+    help: str = ""
+    decimals: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels under one heading, flowing from left to right."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A drop-down filled by a query for label values."""
+
+    name: str
+    query: str
+    several: bool = False
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """One dashboard; `uid` is its address in Grafana and never changes."""
+
+    uid: str
+    title: str
+    variables: tuple[Variable, ...]
+    rows: tuple[Row, ...]
+
+
+def _stat(title: str, expr: str, **more: Any) -> Panel:
+    return Panel(title, (Query(expr),), kind="stat", width=3, height=4, **more)
+
+
+def _graph(title: str, *queries: tuple[str, str], **more: Any) -> Panel:
+    return Panel(title, tuple(Query(expr, legend) for expr, legend in queries), **more)
+
+
+def _job(metric: str, by: str = "", fold: str = "max") -> str:
+    """Fold a gauge of the chosen job: two pods may overlap for a scrape."""
+    grouping = f" by ({by})" if by else ""
+    return f"{fold}{grouping} ({metric}{{{JOB}}})"
+
+
+def _rate(metric: str, by: str) -> str:
+    return f"sum by ({by}) (rate({metric}{{{JOB}}}[$__rate_interval]))"
+
+
+def _mean(histogram: str, by: str) -> str:
+    return f"{_rate(histogram + '_sum', by)} / {_rate(histogram + '_count', by)}"
+
+
+def _quantile(quantile: str, histogram: str) -> str:
+    return f"histogram_quantile({quantile}, {_rate(histogram + '_bucket', 'le')})"
+
+
+def _each(metric: str, fold: str = "max") -> str:
+    return f"{fold} {EACH_JOB} ({metric}{{{ALL}}})"
+
+
+def _operator_rate(metric: str, by: str) -> str:
+    return f"sum by ({by}) (rate({metric}[$__rate_interval]))"
+
+
+_JOB_LEGEND = "{{namespace}}/{{job}}"
+
+_JOB_NOW = Row(
+    "Now",
+    (
+        _stat("Round", _job("fljob_job_round"), decimals=0),
+        _stat("of", _job("fljob_rounds_total_wanted"), decimals=0),
+        _stat("Loss", _job("fljob_job_loss"), decimals=4),
+        _stat("AUC", _job("fljob_job_auc"), decimals=4),
+        _stat("Trainers connected", _job("fljob_trainers_connected"), decimals=0),
+        _stat("Failed for good", _job("fljob_job_trainers_failed"), decimals=0),
+        _stat("Restarts", _job("fljob_job_restarts"), decimals=0),
+        _stat(
+            "Last report",
+            _job("fljob_job_progress_age_seconds"),
+            unit="s",
+            decimals=0,
+            help="Age of the coordinator's last report to the operator.",
+        ),
+    ),
+)
+_JOB_LEARNING = Row(
+    "Learning",
+    (
+        _graph(
+            "Loss",
+            (_job("fljob_loss"), "held out"),
+            (_job("fljob_train_loss"), "training"),
+            help="Held out: over all sites after the last evaluated round. Training: mean of the last round.",
+        ),
+        _graph(
+            "AUC",
+            (_job("fljob_auc"), "AUC"),
+            (_job("fljob_auc_bound"), "bound on its error"),
+            help="Global AUC from the sites' summed histograms; the bound says how far off it may be.",
+        ),
+        _graph("Round", (_job("fljob_round"), "committed"), (_job("fljob_rounds_total_wanted"), "wanted")),
+        _graph("AUC per site", (_job("fljob_trainer_auc", "trainer"), "{{trainer}}"), width=12),
+        _graph("Loss per site", (_job("fljob_trainer_loss", "trainer"), "{{trainer}}"), width=12),
+    ),
+)
+_JOB_TIME = Row(
+    "Rounds and waits",
+    (
+        _graph(
+            "Round time",
+            (_mean("fljob_round_seconds", "job"), "mean"),
+            (_quantile("0.95", "fljob_round_seconds"), "95 %"),
+            unit="s",
+        ),
+        _graph(
+            "Participants",
+            (_job("fljob_participants"), "in the round"),
+            (_job("fljob_trainers_connected"), "connected"),
+        ),
+        _graph(
+            "Waiting for",
+            (_job("fljob_waiting_seconds", "wait"), "{{wait}}"),
+            unit="s",
+            help="Age of the wait that the job is in. See the runbook: My job hangs.",
+        ),
+        _graph(
+            "Stragglers per site",
+            (f"sum by (trainer) (increase(fljob_stragglers_total{{{JOB}}}[$__rate_interval]))", "{{trainer}}"),
+            help="Rounds that were committed without this site's update.",
+        ),
+        _graph("Training time per site", (_mean("fljob_trainer_train_seconds", "trainer"), "{{trainer}}"), unit="s"),
+        _graph("Round of each site", (_job("fljob_trainer_round", "trainer"), "{{trainer}}")),
+        _graph(
+            "Samples per second per site",
+            (_rate("fljob_trainer_samples_total", "trainer"), "{{trainer}}"),
+            width=12,
+        ),
+        _graph(
+            "Training loss in the round",
+            (_job("fljob_trainer_train_loss", "trainer"), "{{trainer}}"),
+            width=12,
+        ),
+    ),
+)
+_JOB_WIRE = Row(
+    "Bytes and server",
+    (
+        _graph(
+            "Server traffic",
+            (_rate("fljob_server_received_bytes_total", "shard"), "received by shard {{shard}}"),
+            (_rate("fljob_server_sent_bytes_total", "shard"), "sent by shard {{shard}}"),
+            unit="Bps",
+            help="Payload of updates and parameters; framing and TLS come on top.",
+        ),
+        _graph("Sent per site", (_rate("fljob_trainer_sent_bytes_total", "trainer"), "{{trainer}}"), unit="Bps"),
+        _graph(
+            "Received per site",
+            (_rate("fljob_trainer_received_bytes_total", "trainer"), "{{trainer}}"),
+            unit="Bps",
+        ),
+        _graph(
+            "Server calls",
+            (_mean("fljob_server_pull_seconds", "job"), "pull"),
+            (_mean("fljob_server_push_seconds", "job"), "push"),
+            (_mean("fljob_server_commit_seconds", "job"), "commit"),
+            unit="s",
+            help="Mean seconds per call.",
+        ),
+        _graph("Staged bytes", (_job("fljob_server_staged_bytes", "shard"), "shard {{shard}}"), unit="bytes"),
+        _graph("Version", (_job("fljob_server_version", "shard"), "shard {{shard}}")),
+    ),
+)
+_JOB_TROUBLE = Row(
+    "Trouble",
+    (
+        _graph("Restarts", (_job("fljob_job_restarts"), "after a crash")),
+        _graph(
+            "Reconnects per site",
+            (
+                f"sum by (trainer) (increase(fljob_trainer_reconnects_total{{{JOB}}}[$__rate_interval]))",
+                "{{trainer}}",
+            ),
+        ),
+        _graph(
+            "Messages refused",
+            (
+                f"sum by (reason) (increase(fljob_server_rejected_total{{{JOB}}}[$__rate_interval]))",
+                "{{reason}}",
+            ),
+        ),
+        _graph(
+            "Age of the checkpoint",
+            (f"time() - max by (shard) (fljob_server_checkpoint_timestamp_seconds{{{JOB}}} > 0)", "shard {{shard}}"),
+            unit="s",
+        ),
+        _graph("Rounds repeated", (_job("fljob_rounds_repeated_total"), "after a loss of server state")),
+        _graph("Progress not written", (_job("fljob_progress_errors_total"), "failed writes")),
+    ),
+)
+
+_OVERVIEW_NOW = Row(
+    "Now",
+    (
+        _graph("Jobs by state", ("sum by (state) (fljob_operator_jobs)", "{{state}}"), kind="bargauge", width=6),
+        _graph(
+            "Jobs",
+            (f"max by (namespace, job, state, model) (fljob_job_info{{{ALL}}})", ""),
+            kind="table",
+            width=18,
+            help="One line for each FLJob that is still there.",
+        ),
+    ),
+)
+_OVERVIEW_JOBS = Row(
+    "Jobs",
+    (
+        _graph("Loss", (_each("fljob_job_loss"), _JOB_LEGEND)),
+        _graph("AUC", (_each("fljob_job_auc"), _JOB_LEGEND)),
+        _graph("Round", (_each("fljob_job_round"), _JOB_LEGEND)),
+        _graph("Trainers failed for good", (_each("fljob_job_trainers_failed"), _JOB_LEGEND)),
+        _graph("Restarts", (_each("fljob_job_restarts"), _JOB_LEGEND)),
+        _graph("Age of the last report", (_each("fljob_job_progress_age_seconds"), _JOB_LEGEND), unit="s"),
+        _graph("Longest wait", (_each("fljob_waiting_seconds"), _JOB_LEGEND), unit="s", width=12),
+        _graph(
+            "Bytes through the servers",
+            (
+                f"sum {EACH_JOB} (rate(fljob_server_received_bytes_total{{{ALL}}}[$__rate_interval]))"
+                f" + sum {EACH_JOB} (rate(fljob_server_sent_bytes_total{{{ALL}}}[$__rate_interval]))",
+                _JOB_LEGEND,
+            ),
+            unit="Bps",
+            width=12,
+        ),
+    ),
+)
+_OVERVIEW_OPERATOR = Row(
+    "Operator",
+    (
+        _graph("Reconciles per second", (_operator_rate("fljob_operator_reconcile_total", "result"), "{{result}}")),
+        _graph(
+            "Reconcile time",
+            (
+                f"histogram_quantile(0.5, {_operator_rate('fljob_operator_reconcile_seconds_bucket', 'le')})",
+                "50 %",
+            ),
+            (
+                f"histogram_quantile(0.99, {_operator_rate('fljob_operator_reconcile_seconds_bucket', 'le')})",
+                "99 %",
+            ),
+            unit="s",
+        ),
+        _graph(
+            "Queue",
+            ("max(fljob_operator_queue_depth)", "keys waiting"),
+            ("max(fljob_operator_queue_age_seconds)", "age of the oldest (s)"),
+        ),
+        _graph(
+            "Age of what it knows",
+            ("min(fljob_operator_watch_age_seconds)", "last event or list"),
+            ("min(fljob_operator_list_age_seconds)", "last full list"),
+            unit="s",
+        ),
+        _graph(
+            "API requests per second",
+            (_operator_rate("fljob_operator_api_requests_total", "verb, code"), "{{verb}} {{code}}"),
+        ),
+        _graph(
+            "Children applied per second",
+            (_operator_rate("fljob_operator_children_applied_total", "kind"), "{{kind}}"),
+        ),
+        _graph("Leaders", ("sum(fljob_operator_leader)", "leaders"), width=24, height=4),
+    ),
+)
+
+DASHBOARDS = (
+    Dashboard(
+        uid="fljob-jobs",
+        title="FLJob / Jobs",
+        variables=(Variable("namespace", "label_values(fljob_job_info, namespace)", several=True),),
+        rows=(_OVERVIEW_NOW, _OVERVIEW_JOBS, _OVERVIEW_OPERATOR),
+    ),
+    Dashboard(
+        uid="fljob-job",
+        title="FLJob / One job",
+        variables=(
+            Variable("namespace", "label_values(fljob_job_info, namespace)"),
+            Variable("job", 'label_values(fljob_job_info{namespace="$namespace"}, job)'),
+        ),
+        rows=(_JOB_NOW, _JOB_LEARNING, _JOB_TIME, _JOB_WIRE, _JOB_TROUBLE),
+    ),
+)
+
+
+def to_grafana(dashboard: Dashboard) -> dict[str, Any]:
+    """Return the dashboard as Grafana's JSON model (schemaVersion 39: Grafana 10 and later)."""
+    return {
+        "uid": dashboard.uid,
+        "title": dashboard.title,
+        "tags": ["fljob"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-1h", "to": "now"},
+        "templating": {"list": [_datasource(), *(_variable(v) for v in dashboard.variables)]},
+        "panels": list(_panels(dashboard.rows)),
+    }
+
+
+def _datasource() -> dict[str, Any]:
+    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "type": "query",
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "query": {"query": variable.query, "refId": variable.name},
+        "refresh": 2,
+        "sort": 1,
+        "multi": variable.several,
+        "includeAll": variable.several,
+        "allValue": ".*" if variable.several else None,
+        "current": {"text": "All", "value": "$__all"} if variable.several else {},
+    }
+
+
+def _panels(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
+    number, top = 1, 0
+    for row in rows:
+        place = {"h": 1, "w": COLUMNS, "x": 0, "y": top}
+        yield {"id": number, "type": "row", "title": row.title, "gridPos": place, "panels": []}
+        number, top, left, tallest = number + 1, top + 1, 0, 0
+        for panel in row.panels:
+            if left + panel.width > COLUMNS:
+                top, left, tallest = top + tallest, 0, 0
+            yield _panel(panel, number, left=left, top=top)
+            number, left, tallest = number + 1, left + panel.width, max(tallest, panel.height)
+        top += tallest
+
+
+def _panel(panel: Panel, number: int, *, left: int, top: int) -> dict[str, Any]:
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    now = panel.kind != "timeseries"
+    defaults: dict[str, Any] = {"unit": panel.unit}
+    if panel.decimals is not None:
+        defaults["decimals"] = panel.decimals
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.help,
+        "datasource": source,
+        "gridPos": {"h": panel.height, "w": panel.width, "x": left, "y": top},
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": _options(panel),
+        "targets": [
+            {
+                "refId": chr(ord("A") + i),
+                "datasource": source,
+                "expr": query.expr,
+                "legendFormat": query.legend or "__auto",
+                "instant": now,
+                "range": not now,
+                "format": "table" if panel.kind == "table" else "time_series",
+            }
+            for i, query in enumerate(panel.queries)
+        ],
+        "transformations": _transformations(panel),
+    }
+
+
+def _options(panel: Panel) -> dict[str, Any]:
+    if panel.kind == "timeseries":
+        return {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": {"displayMode": "list"}}
+    if panel.kind == "table":
+        return {"showHeader": True}
+    return {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
+
+
+def _transformations(panel: Panel) -> list[dict[str, Any]]:
+    if panel.kind != "table":
+        return []
+    return [{"id": "organize", "options": {"excludeByName": {"Time": True, "Value": True}}}]
