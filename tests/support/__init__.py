@@ -1,0 +1,1 @@
+"""What tests stand on: real binaries, a real control plane, a real one-node cluster."""

@@ -1,0 +1,48 @@
+"""What a test may need beyond Python, and the one line that says what was left out without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import assets
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A marker, whether it is met here, and how to meet it."""
+
+    marker: str
+    is_met: Callable[[], bool]
+    how: str
+
+
+def _cluster_wanted() -> bool:
+    if os.environ.get("KUBECONFIG"):
+        return True
+    return os.environ.get("FLJOB_TEST_CLUSTER") == "1" and assets.asset_folder() is not None
+
+
+def _data_there() -> bool:
+    folder = os.environ.get("FLJOB_TEST_DATA")
+    return bool(folder) and Path(folder or "").is_dir()
+
+
+REQUIREMENTS = (
+    Requirement(
+        "cluster",
+        _cluster_wanted,
+        "set FLJOB_TEST_CLUSTER=1 and FLJOB_TEST_ASSETS (as root on Linux), or KUBECONFIG; see docs/development.md",
+    ),
+    Requirement(
+        "apiserver",
+        lambda: assets.has_control_plane() and shutil.which("kubectl") is not None,
+        "set FLJOB_TEST_ASSETS or KUBEBUILDER_ASSETS, with kubectl on the path; see docs/development.md",
+    ),
+    Requirement(
+        "data", _data_there, "set FLJOB_TEST_DATA to a folder with the real data sets; see docs/development.md"
+    ),
+)
