@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fljob_runtime import registry
+from fljob_runtime.selection.selectors import SELECTORS
 
 
 def main() -> None:
@@ -15,7 +16,9 @@ def main() -> None:
     registry.load()
     path = Path(sys.argv[1] if sys.argv[1:] else ".") / "api/src/fljob_api/catalog.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_without_titles(registry.catalog()), indent=1, sort_keys=True)
+    selectors = {name: {"type": "object", "properties": {}} for name in SELECTORS}
+    kinds = {**registry.catalog(), "selectors": selectors}
+    text = json.dumps(_without_titles(kinds), indent=1, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -24,11 +27,7 @@ def _without_titles(value: Any) -> Any:  # noqa: ANN401 - any JSON
         return [_without_titles(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _without_titles(item)
-        for key, item in value.items()
-        if not (key == "title" and isinstance(item, str))
-    }
+    return {key: _without_titles(item) for key, item in value.items() if not (key == "title" and isinstance(item, str))}
 
 
 if __name__ == "__main__":

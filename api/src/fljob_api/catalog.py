@@ -7,6 +7,7 @@ compares), so that `fljob validate` and the operator refuse a wrong name or para
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -72,18 +73,24 @@ def _parameters(entry: Entry, given: Mapping[str, str | int], path: str) -> list
 def _fault(schema: Mapping[str, Any], value: str | int) -> tuple[str, str] | None:
     kind = schema.get("type", "string")
     text = str(value)
+    if "items" in schema:
+        return _list_fault(schema, text)
     if "enum" in schema and text not in map(str, schema["enum"]):
         known = [str(word) for word in schema["enum"]]
         return f"must be one of {', '.join(known)}", nearest(text, known)
     if kind == "boolean":
         return None if text in _TRUTHS else ('must be "true" or "false"', "")
-    if kind == "array":
-        items = [_fault(schema.get("items", {}), part.strip()) for part in text.split(",")]
-        return next((fault for fault in items if fault), None)
-    if kind in {"integer", "number"}:
+    if kind in ("integer", "number"):
         return _number_fault(schema, text, kind)
     pattern = schema.get("pattern", "")
     return (f"must match {pattern}", "") if pattern and not re.search(pattern, text) else None
+
+
+def _list_fault(schema: Mapping[str, Any], text: str) -> tuple[str, str] | None:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > schema.get("maxItems", len(parts)):
+        return f"must have at most {schema['maxItems']} items", ""
+    return next((fault for part in parts if (fault := _fault(schema["items"], part))), None)
 
 
 def _number_fault(schema: Mapping[str, Any], text: str, kind: str) -> tuple[str, str] | None:
@@ -91,6 +98,8 @@ def _number_fault(schema: Mapping[str, Any], text: str, kind: str) -> tuple[str,
         number = int(text) if kind == "integer" else float(text)
     except ValueError:
         return f"must be {'an integer' if kind == 'integer' else 'a number'}, not {text!r}", ""
+    if not math.isfinite(number):
+        return f"must be finite, not {text!r}", ""
     for key, (words, holds) in _BOUNDS.items():
         if key in schema and not holds(number, schema[key]):
             return f"must be {words} {schema[key]:g}", ""

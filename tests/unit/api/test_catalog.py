@@ -17,7 +17,11 @@ CATALOG = parse(
                     "dropout": {"anyOf": [{"type": "number", "exclusiveMaximum": 1}, {"type": "null"}]},
                     "bias": {"type": "boolean"},
                     "layers": {"type": "string", "pattern": "^[0-9]+(,[0-9]+)*$"},
-                    "sizes": {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 0}},
+                    "sizes": {
+                        "type": ["string", "integer"],
+                        "items": {"type": "integer", "exclusiveMinimum": 0},
+                        "maxItems": 3,
+                    },
                 },
                 "required": ["mode"],
                 "$defs": {"Mode": {"type": "string", "enum": ["GMF", "MLP"]}},
@@ -43,6 +47,7 @@ def _faults(name: str = "ncf", parameters: dict[str, str | int] | None = None, *
         ("layers", "64,32"),
         ("layers", 64),
         ("sizes", "3, 2,1"),
+        ("sizes", 3),
     ],
 )
 def test_a_parameter_within_its_schema_passes(parameter: str, value: str | int) -> None:
@@ -60,6 +65,8 @@ def test_a_parameter_within_its_schema_passes(parameter: str, value: str | int) 
         ("dropout", "much", "spec.model.parameters.dropout: must be a number, not 'much'"),
         ("bias", "yes", 'spec.model.parameters.bias: must be "true" or "false"'),
         ("layers", "64;32", "spec.model.parameters.layers: must match ^[0-9]+(,[0-9]+)*$"),
+        ("dropout", "-inf", "spec.model.parameters.dropout: must be finite, not '-inf'"),
+        ("sizes", "1,2,3,4", "spec.model.parameters.sizes: must have at most 3 items"),
         ("sizes", "3,0", "spec.model.parameters.sizes: must be more than 0"),
     ],
 )
