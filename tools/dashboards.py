@@ -1,76 +1,24 @@
-"""The Grafana dashboards of the chart, as values, and the JSON that Grafana reads. No I/O.
+"""The contents of the chart's Grafana dashboards: panels and their queries.
 
-Called by tools/generate_chart.py, which writes each into charts/fljob/files/dashboards. Queries may use only
-metrics of fljob_api.metric_names; a test holds them to it, and one on a real cluster wants series for each.
+Read by tools/generate_chart.py, which writes each into charts/fljob/files/dashboards. Queries may use only metrics of
+fljob_api.metric_names; a test holds them to it, and one on a real cluster wants series for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from grafana import Dashboard, Panel, Query, Row, Variable
 
-COLUMNS = 24
 JOB = 'namespace="$namespace",job="$job"'
 ALL = 'namespace=~"$namespace"'
 EACH_JOB = "by (namespace, job)"
 
 
-@dataclass(frozen=True)
-class Query:
-    """One PromQL expression and how its series are called."""
-
-    expr: str
-    legend: str = ""
+def _stat(title: str, expr: str, *, unit: str = "short", decimals: int = 0, note: str = "") -> Panel:
+    return Panel(title, (Query(expr),), kind="stat", unit=unit, decimals=decimals, width=3, height=4, note=note)
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One panel; `width` in the grid's 24 columns, `height` in its rows."""
-
-    title: str
-    queries: tuple[Query, ...]
-    unit: str = "short"
-    kind: str = "timeseries"
-    width: int = 8
-    height: int = 8
-    help: str = ""
-    decimals: int | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """Panels under one heading, flowing from left to right."""
-
-    title: str
-    panels: tuple[Panel, ...]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A drop-down filled by a query for label values."""
-
-    name: str
-    query: str
-    several: bool = False
-
-
-@dataclass(frozen=True)
-class Dashboard:
-    """One dashboard; `uid` is its address in Grafana and never changes."""
-
-    uid: str
-    title: str
-    variables: tuple[Variable, ...]
-    rows: tuple[Row, ...]
-
-
-def _stat(title: str, expr: str, **more: Any) -> Panel:
-    return Panel(title, (Query(expr),), kind="stat", width=3, height=4, **more)
-
-
-def _graph(title: str, *queries: tuple[str, str], **more: Any) -> Panel:
-    return Panel(title, tuple(Query(expr, legend) for expr, legend in queries), **more)
+def _graph(title: str, *queries: tuple[str, str], unit: str = "short", width: int = 8, note: str = "") -> Panel:
+    return Panel(title, tuple(Query(*query) for query in queries), unit=unit, width=width, note=note)
 
 
 def _job(metric: str, by: str = "", fold: str = "max") -> str:
@@ -104,19 +52,18 @@ _JOB_LEGEND = "{{namespace}}/{{job}}"
 _JOB_NOW = Row(
     "Now",
     (
-        _stat("Round", _job("fljob_job_round"), decimals=0),
-        _stat("of", _job("fljob_rounds_total_wanted"), decimals=0),
+        _stat("Round", _job("fljob_job_round")),
+        _stat("of", _job("fljob_rounds_total_wanted")),
         _stat("Loss", _job("fljob_job_loss"), decimals=4),
         _stat("AUC", _job("fljob_job_auc"), decimals=4),
-        _stat("Trainers connected", _job("fljob_trainers_connected"), decimals=0),
-        _stat("Failed for good", _job("fljob_job_trainers_failed"), decimals=0),
-        _stat("Restarts", _job("fljob_job_restarts"), decimals=0),
+        _stat("Trainers connected", _job("fljob_trainers_connected")),
+        _stat("Failed for good", _job("fljob_job_trainers_failed")),
+        _stat("Restarts", _job("fljob_job_restarts")),
         _stat(
             "Last report",
             _job("fljob_job_progress_age_seconds"),
             unit="s",
-            decimals=0,
-            help="Age of the coordinator's last report to the operator.",
+            note="Age of the coordinator's last report to the operator.",
         ),
     ),
 )
@@ -127,13 +74,13 @@ _JOB_LEARNING = Row(
             "Loss",
             (_job("fljob_loss"), "held out"),
             (_job("fljob_train_loss"), "training"),
-            help="Held out: over all sites after the last evaluated round. Training: mean of the last round.",
+            note="Held out: over all sites after the last evaluated round. Training: mean of the last round.",
         ),
         _graph(
             "AUC",
             (_job("fljob_auc"), "AUC"),
             (_job("fljob_auc_bound"), "bound on its error"),
-            help="Global AUC from the sites' summed histograms; the bound says how far off it may be.",
+            note="Global AUC from the sites' summed histograms; the bound says how far off it may be.",
         ),
         _graph("Round", (_job("fljob_round"), "committed"), (_job("fljob_rounds_total_wanted"), "wanted")),
         _graph("AUC per site", (_job("fljob_trainer_auc", "trainer"), "{{trainer}}"), width=12),
@@ -158,12 +105,12 @@ _JOB_TIME = Row(
             "Waiting for",
             (_job("fljob_waiting_seconds", "wait"), "{{wait}}"),
             unit="s",
-            help="Age of the wait that the job is in. See the runbook: My job hangs.",
+            note="Age of the wait that the job is in. See the runbook: My job hangs.",
         ),
         _graph(
             "Stragglers per site",
             (f"sum by (trainer) (increase(fljob_stragglers_total{{{JOB}}}[$__rate_interval]))", "{{trainer}}"),
-            help="Rounds that were committed without this site's update.",
+            note="Rounds that were committed without this site's update.",
         ),
         _graph("Training time per site", (_mean("fljob_trainer_train_seconds", "trainer"), "{{trainer}}"), unit="s"),
         _graph("Round of each site", (_job("fljob_trainer_round", "trainer"), "{{trainer}}")),
@@ -187,7 +134,7 @@ _JOB_WIRE = Row(
             (_rate("fljob_server_received_bytes_total", "shard"), "received by shard {{shard}}"),
             (_rate("fljob_server_sent_bytes_total", "shard"), "sent by shard {{shard}}"),
             unit="Bps",
-            help="Payload of updates and parameters; framing and TLS come on top.",
+            note="Payload of updates and parameters; framing and TLS come on top.",
         ),
         _graph("Sent per site", (_rate("fljob_trainer_sent_bytes_total", "trainer"), "{{trainer}}"), unit="Bps"),
         _graph(
@@ -201,7 +148,7 @@ _JOB_WIRE = Row(
             (_mean("fljob_server_push_seconds", "job"), "push"),
             (_mean("fljob_server_commit_seconds", "job"), "commit"),
             unit="s",
-            help="Mean seconds per call.",
+            note="Mean seconds per call.",
         ),
         _graph("Staged bytes", (_job("fljob_server_staged_bytes", "shard"), "shard {{shard}}"), unit="bytes"),
         _graph("Version", (_job("fljob_server_version", "shard"), "shard {{shard}}")),
@@ -238,13 +185,18 @@ _JOB_TROUBLE = Row(
 _OVERVIEW_NOW = Row(
     "Now",
     (
-        _graph("Jobs by state", ("sum by (state) (fljob_operator_jobs)", "{{state}}"), kind="bargauge", width=6),
-        _graph(
+        Panel(
+            "Jobs by state",
+            (Query("sum by (state) (fljob_operator_jobs)", "{{state}}"),),
+            kind="bargauge",
+            width=6,
+        ),
+        Panel(
             "Jobs",
-            (f"max by (namespace, job, state, model) (fljob_job_info{{{ALL}}})", ""),
+            (Query(f"max by (namespace, job, state, model) (fljob_job_info{{{ALL}}})"),),
             kind="table",
             width=18,
-            help="One line for each FLJob that is still there.",
+            note="One line for each FLJob that is still there.",
         ),
     ),
 )
@@ -305,7 +257,7 @@ _OVERVIEW_OPERATOR = Row(
             "Children applied per second",
             (_operator_rate("fljob_operator_children_applied_total", "kind"), "{{kind}}"),
         ),
-        _graph("Leaders", ("sum(fljob_operator_leader)", "leaders"), width=24, height=4),
+        _graph("Leaders", ("sum(fljob_operator_leader)", "leaders"), width=24),
     ),
 )
 
@@ -326,96 +278,3 @@ DASHBOARDS = (
         rows=(_JOB_NOW, _JOB_LEARNING, _JOB_TIME, _JOB_WIRE, _JOB_TROUBLE),
     ),
 )
-
-
-def to_grafana(dashboard: Dashboard) -> dict[str, Any]:
-    """Return the dashboard as Grafana's JSON model (schemaVersion 39: Grafana 10 and later)."""
-    return {
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "tags": ["fljob"],
-        "schemaVersion": 39,
-        "editable": True,
-        "refresh": "30s",
-        "time": {"from": "now-1h", "to": "now"},
-        "templating": {"list": [_datasource(), *(_variable(v) for v in dashboard.variables)]},
-        "panels": list(_panels(dashboard.rows)),
-    }
-
-
-def _datasource() -> dict[str, Any]:
-    return {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
-
-
-def _variable(variable: Variable) -> dict[str, Any]:
-    return {
-        "name": variable.name,
-        "type": "query",
-        "datasource": {"type": "prometheus", "uid": "${datasource}"},
-        "query": {"query": variable.query, "refId": variable.name},
-        "refresh": 2,
-        "sort": 1,
-        "multi": variable.several,
-        "includeAll": variable.several,
-        "allValue": ".*" if variable.several else None,
-        "current": {"text": "All", "value": "$__all"} if variable.several else {},
-    }
-
-
-def _panels(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
-    number, top = 1, 0
-    for row in rows:
-        place = {"h": 1, "w": COLUMNS, "x": 0, "y": top}
-        yield {"id": number, "type": "row", "title": row.title, "gridPos": place, "panels": []}
-        number, top, left, tallest = number + 1, top + 1, 0, 0
-        for panel in row.panels:
-            if left + panel.width > COLUMNS:
-                top, left, tallest = top + tallest, 0, 0
-            yield _panel(panel, number, left=left, top=top)
-            number, left, tallest = number + 1, left + panel.width, max(tallest, panel.height)
-        top += tallest
-
-
-def _panel(panel: Panel, number: int, *, left: int, top: int) -> dict[str, Any]:
-    source = {"type": "prometheus", "uid": "${datasource}"}
-    now = panel.kind != "timeseries"
-    defaults: dict[str, Any] = {"unit": panel.unit}
-    if panel.decimals is not None:
-        defaults["decimals"] = panel.decimals
-    return {
-        "id": number,
-        "type": panel.kind,
-        "title": panel.title,
-        "description": panel.help,
-        "datasource": source,
-        "gridPos": {"h": panel.height, "w": panel.width, "x": left, "y": top},
-        "fieldConfig": {"defaults": defaults, "overrides": []},
-        "options": _options(panel),
-        "targets": [
-            {
-                "refId": chr(ord("A") + i),
-                "datasource": source,
-                "expr": query.expr,
-                "legendFormat": query.legend or "__auto",
-                "instant": now,
-                "range": not now,
-                "format": "table" if panel.kind == "table" else "time_series",
-            }
-            for i, query in enumerate(panel.queries)
-        ],
-        "transformations": _transformations(panel),
-    }
-
-
-def _options(panel: Panel) -> dict[str, Any]:
-    if panel.kind == "timeseries":
-        return {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": {"displayMode": "list"}}
-    if panel.kind == "table":
-        return {"showHeader": True}
-    return {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
-
-
-def _transformations(panel: Panel) -> list[dict[str, Any]]:
-    if panel.kind != "table":
-        return []
-    return [{"id": "organize", "options": {"excludeByName": {"Time": True, "Value": True}}}]
