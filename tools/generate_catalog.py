@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fljob_runtime import registry
-from fljob_runtime.selection.selectors import SELECTORS
 
 
 def main() -> None:
@@ -16,9 +15,7 @@ def main() -> None:
     registry.load()
     path = Path(sys.argv[1] if sys.argv[1:] else ".") / "api/src/fljob_api/catalog.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    selectors = {name: {"type": "object", "properties": {}} for name in SELECTORS}
-    kinds = {**registry.catalog(), "selectors": selectors}
-    text = json.dumps(_without_titles(kinds), indent=1, sort_keys=True)
+    text = json.dumps(_without_titles(registry.catalog()), indent=1, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 
