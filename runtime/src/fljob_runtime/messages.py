@@ -14,7 +14,7 @@ from fljob_api.exit_codes import ExitCode
 
 @dataclass(frozen=True)
 class Receipt:
-    """A shard's word that it holds an update: sha256 of the staged payload, and its size."""
+    """A shard's word that it holds an update: digest of the staged payload, and its size in bytes."""
 
     shard: int
     digest: str
@@ -166,7 +166,7 @@ class AcceptedUpdate:
 class CommitResult:
     """One shard's answer to a commit.
 
-    `digest` is sha256 of the shard's part of the version (equal whenever the commit is repeated), `checkpoint`
+    `digest` is that of the shard's part of the version (equal whenever the commit is repeated), `checkpoint`
     the path of its file relative to the checkpoint root ("" if none was asked for), `checkpoint_digest` sha256
     of that file. `missing` names the trainers whose update is not staged here: then nothing was folded.
     """

@@ -120,14 +120,14 @@ class CommitAck(_message.Message):
     def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StateRequest(_message.Message):
-    __slots__ = ("load_version", "digest", "checkpoint")
-    LOAD_VERSION_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("restore", "checkpoint", "digest")
+    RESTORE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
-    load_version: int
-    digest: str
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    restore: int
     checkpoint: str
-    def __init__(self, load_version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ...) -> None: ...
+    digest: str
+    def __init__(self, restore: _Optional[int] = ..., checkpoint: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class StagedUpdate(_message.Message):
     __slots__ = ("round", "trainer", "attempt", "digest")

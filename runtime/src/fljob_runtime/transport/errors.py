@@ -1,18 +1,7 @@
-"""What can go wrong between two processes, and what each fault becomes: gRPC status, exception, exit code.
+"""What each fault between two processes becomes: gRPC status, exception at the peer, exit code.
 
-    TransportError
-    ├── UnreachableError      the peer did not answer before a named deadline
-    ├── IdentityError         no certificate of this job, or one that may not do this
-    ├── MalformedError        bytes that do not fit the layout or the protocol
-    ├── LayoutMismatchError   a model of another shape than the job's
-    ├── PrivateParameterError a private parameter was about to be encoded (never reaches the wire)
-    ├── StaleError            another incarnation, a round that is over, a version that is gone
-    ├── NotReadyError         the peer cannot yet: no layout, no version; try again later
-    ├── BusyError             the peer's limits are reached; try again later
-    └── CheckpointError       a checkpoint cannot be written or read
-
-A servicer raises one of these; `abort_with` and `from_rpc` carry it over the wire by status code and the
-metadata key `fljob-fault`. Only `FAULTS` says what maps to what.
+A servicer raises a TransportError (tree in `fljob_runtime.errors`); it goes over the wire as a status code and
+the metadata key `fljob-fault`, and `from_rpc` raises the same at the peer. Only `FAULTS` says what maps to what.
 """
 
 from __future__ import annotations
@@ -23,48 +12,38 @@ from typing import Protocol
 import grpc
 
 from fljob_api.exit_codes import ExitCode
+from fljob_runtime.errors import (
+    BusyError,
+    CheckpointError,
+    IdentityError,
+    LayoutMismatchError,
+    MalformedError,
+    NotReadyError,
+    PrivateParameterError,
+    StaleError,
+    TransportError,
+    UnreachableError,
+)
 
+__all__ = [
+    "FAULTS",
+    "BusyError",
+    "CheckpointError",
+    "Fault",
+    "IdentityError",
+    "LayoutMismatchError",
+    "MalformedError",
+    "NotReadyError",
+    "PrivateParameterError",
+    "StaleError",
+    "TransportError",
+    "UnreachableError",
+    "exit_code_of",
+    "fault_metadata",
+    "fault_of",
+    "from_rpc",
+]
 FAULT_KEY = "fljob-fault"
-
-
-class TransportError(Exception):
-    """Any fault between two processes of a job."""
-
-
-class UnreachableError(TransportError):
-    """The peer did not answer before the deadline that the message names."""
-
-
-class IdentityError(TransportError):
-    """The caller's certificate is not this job's, or not allowed to do this."""
-
-
-class MalformedError(TransportError):
-    """The message does not fit the protocol or the layout."""
-
-
-class LayoutMismatchError(TransportError):
-    """The sender's model has another shape than the job's."""
-
-
-class PrivateParameterError(TransportError):
-    """A private parameter was about to be encoded."""
-
-
-class StaleError(TransportError):
-    """The message belongs to another incarnation, a round that is over or a version that is gone."""
-
-
-class NotReadyError(TransportError):
-    """The peer has no layout or not that version yet."""
-
-
-class BusyError(TransportError):
-    """The peer's limits are reached."""
-
-
-class CheckpointError(TransportError):
-    """A checkpoint cannot be written or read: full, read-only, torn, or another job's."""
 
 
 @dataclass(frozen=True)

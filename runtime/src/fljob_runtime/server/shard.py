@@ -1,0 +1,300 @@
+"""One shard of the parameter server: who may push what when, and what a commit does.
+
+Used by transport.shard_service (calls in) and programs.server (wiring). Decides on values alone: no grpc, no
+identity checks (the servicer has done them). Thread-safe; commits and restores exclude each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fljob_api.spec import RowAveraging, Weighting
+from fljob_runtime.checkpoints.shard_file import ShardPart, Written, read_shard, write_shard
+from fljob_runtime.errors import (
+    CheckpointError,
+    LayoutMismatchError,
+    MalformedError,
+    NotReadyError,
+    StaleError,
+    TransportError,
+)
+from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
+from fljob_runtime.parameters import LayoutError, ModelLayout
+from fljob_runtime.server.digest import digest_of
+from fljob_runtime.server.fold import FoldedRows, fold_dense, fold_rows
+from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
+from fljob_runtime.server.versions import ShardModel
+
+
+@dataclass(frozen=True)
+class ShardConfig:
+    """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints."""
+
+    job_uid: str
+    incarnation: int
+    shard: int
+    num_shards: int
+    boot_id: str
+    scratch: Path
+    memory_bytes: int
+    checkpoint: Path | None = None
+    weighting: Weighting = Weighting.SAMPLES
+    row_averaging: RowAveraging = RowAveraging.TOUCHED
+
+
+@dataclass(frozen=True)
+class Named:
+    """One update that a commit names, with its digest at this shard."""
+
+    trainer: str
+    attempt: int
+    digest: str
+
+
+class Shard:
+    """The part of the shared parameters that one server process holds."""
+
+    def __init__(self, config: ShardConfig) -> None:
+        self.config = config
+        self._budget = Budget(config.memory_bytes, config.scratch)
+        self._lock = threading.Lock()
+        self._committing = threading.Lock()
+        self._model: ShardModel | None = None
+        self._staged: dict[str, Staged] = {}
+        self._last_list: tuple[int, tuple[Named, ...]] | None = None
+        self._saved: tuple[int, Written] | None = None
+
+    # Pushes.
+
+    def open_push(self, header: PushHeader) -> Intake:
+        """Check an update's identity and sizes and make room for it. Raises TransportError."""
+        config = self.config
+        if header.job_uid != config.job_uid:
+            raise MalformedError(f"update of job {header.job_uid!r}, this shard serves {config.job_uid!r}")
+        if header.incarnation != config.incarnation:
+            raise StaleError(f"update of incarnation {header.incarnation}, the job is at {config.incarnation}")
+        layout = self._layout_for(header)
+        if header.round > 0 and header.layout and header.layout != layout.to_json():
+            raise LayoutMismatchError(f"the model of {header.trainer!r} has another layout than the job's")
+        if header.num_samples < 1:
+            raise MalformedError(f"update of {header.trainer!r} from {header.num_samples} samples; 1 is the least")
+        return Intake(header, layout, self._budget, (config.shard, config.num_shards))
+
+    def close_push(self, intake: Intake) -> Staged:
+        """Check the received update and keep it in place of the trainer's older one. Raises TransportError."""
+        header = intake.header
+        try:
+            staged = intake.finish(self._part_for(header.round, intake.layout).locate)
+            if header.round == 0:
+                self._check_complete(staged)
+            self._keep(staged)
+        except TransportError:
+            intake.abort()
+            raise
+        return staged
+
+    def _keep(self, staged: Staged) -> None:
+        header = staged.header
+        with self._lock:
+            self._check_round(header.round)
+            older = self._staged.get(header.trainer)
+            if older is not None and older.header.round == header.round and older.header.attempt > header.attempt:
+                raise StaleError(f"attempt {older.header.attempt} of {header.trainer!r} is staged already")
+            self._staged[header.trainer] = staged
+        if older is not None:
+            older.buffers.free()  # only the budget: a running commit may still read the arrays
+
+    def _layout_for(self, header: PushHeader) -> ModelLayout:
+        with self._lock:
+            self._check_round(header.round)
+            if self._model is not None:
+                return self._model.layout
+        try:
+            return ModelLayout.from_json(header.layout)
+        except LayoutError as error:
+            raise MalformedError(f"round 0 must bring the model's layout: {error}") from error
+
+    def _check_round(self, round_: int) -> None:
+        newest = -1 if self._model is None else self._model.newest
+        if round_ <= newest:
+            raise StaleError(f"round {round_} is committed; this shard collects round {newest + 1}")
+        if round_ > newest + 1:
+            raise NotReadyError(f"this shard is at version {newest}; it cannot collect round {round_}")
+
+    def _part_for(self, round_: int, layout: ModelLayout) -> ShardModel:
+        with self._lock:
+            model = self._model
+        if model is None or round_ == 0:
+            return ShardModel(layout, self.config.shard, self.config.num_shards)
+        return model
+
+    def _check_complete(self, staged: Staged) -> None:
+        part = self._part_for(0, staged.layout)
+        for spec in staged.layout.shared_tables:
+            given = len(staged.rows[spec.name].positions) if spec.name in staged.rows else 0
+            wanted = len(part.table(spec.name))
+            if given != wanted:
+                raise MalformedError(f"table {spec.name}: initial values of {given} of {wanted} rows")
+
+    # Pulls.
+
+    def model(self) -> ShardModel:
+        """Return the committed versions, for reading. Raises NotReadyError before the first commit."""
+        with self._lock:
+            if self._model is None:
+                raise NotReadyError("no version is committed yet; the coordinator must begin or restore first")
+            return self._model
+
+    # Commands of the coordinator.
+
+    def commit(
+        self, round_: int, accepted: Sequence[Named], *, checkpoint: bool, release: Sequence[int] = ()
+    ) -> CommitResult:
+        """Fold exactly the named updates into version `round_`; repeatable. Raises TransportError."""
+        names = tuple(sorted(accepted, key=lambda named: named.trainer))
+        with self._committing:
+            newest = -1 if self._model is None else self._model.newest
+            if round_ != newest:
+                with self._lock:
+                    self._check_round(round_)
+                missing = self._fold(round_, names)
+                if missing:
+                    return CommitResult(self.config.shard, round_, "", missing=missing)
+            elif self._last_list not in (None, (round_, names)):
+                raise StaleError(f"round {round_} is committed with another list of updates")
+            model = self.model()
+            for version in release:
+                model.release(version)
+            path, sha256 = self._save(model) if checkpoint else ("", "")
+            return CommitResult(self.config.shard, round_, model.digest(round_), path, sha256)
+
+    def _fold(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:
+        """Advance to `round_`; returns the trainers whose update is missing, and then does nothing."""
+        if not accepted or len({named.trainer for named in accepted}) != len(accepted):
+            raise MalformedError("a commit names each of its updates once, and at least one")
+        with self._lock:
+            staged = [self._staged.get(named.trainer) for named in accepted]
+        found = [update for update, named in zip(staged, accepted, strict=True) if _is(update, named, round_)]
+        updates = [update for update in found if update is not None]
+        if len(updates) < len(accepted):
+            present = {update.header.trainer for update in updates}
+            return tuple(named.trainer for named in accepted if named.trainer not in present)
+        model = self._part_for(round_, updates[0].layout)
+        if any(update.layout != model.layout for update in updates):
+            raise LayoutMismatchError("the named updates have different layouts")
+        self._advance(model, round_, updates)
+        with self._lock:
+            self._model = model
+            self._last_list = (round_, accepted)
+            for trainer in [t for t, update in self._staged.items() if update.header.round <= round_]:
+                self._staged.pop(trainer).buffers.free()
+        return ()
+
+    def _advance(self, model: ShardModel, round_: int, updates: list[Staged]) -> None:
+        uniform = self.config.weighting is Weighting.UNIFORM
+        weights = [1.0 if uniform else float(update.header.num_samples) for update in updates]
+        dense = fold_dense([update.dense for update in updates], weights)
+        rows = {
+            spec.name: self._fold_table(spec.name, model, updates, weights)
+            for spec in model.layout.shared_tables
+            if any(spec.name in update.rows for update in updates)
+        }
+        changed = [array for name in rows for array in (rows[name].positions, rows[name].values)]
+        if round_ == 0:
+            digest = digest_of([dense, *changed], previous=model.layout.digest)
+            model.install(0, dense, {name: folded.values for name, folded in rows.items()}, digest)
+        else:
+            model.advance(dense, rows, digest_of([dense, *changed], previous=model.digest(round_ - 1)))
+
+    def _fold_table(self, name: str, model: ShardModel, updates: list[Staged], weights: list[float]) -> FoldedRows:
+        touching = [(u.rows[name], w) for u, w in zip(updates, weights, strict=True) if name in u.rows]
+        if self.config.row_averaging is RowAveraging.TOUCHED:
+            return fold_rows([rows for rows, _ in touching], model.table(name))
+        by_client = [replace(rows, weights=np.full(len(rows.positions), w)) for rows, w in touching]
+        return fold_rows(by_client, model.table(name), over_all=sum(weights))
+
+    def _save(self, model: ShardModel) -> tuple[str, str]:
+        config = self.config
+        if config.checkpoint is None:
+            raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint")
+        version = model.newest
+        part = ShardPart(
+            job_uid=config.job_uid,
+            version=version,
+            shard=config.shard,
+            num_shards=config.num_shards,
+            digest=model.digest(version),
+            layout=model.layout,
+            dense=model.dense(version),
+            tables={spec.name: model.table(spec.name) for spec in model.layout.shared_tables},
+        )
+        if self._saved is None or self._saved[0] != version:
+            self._saved = (version, write_shard(config.checkpoint, part))
+        written = self._saved[1]
+        return written.path, written.digest
+
+    def restore(self, version: int, *, checkpoint: str = "", digest: str = "") -> None:
+        """Make `version` the newest, from memory or else from the file; -1 forgets all. Raises TransportError."""
+        with self._committing:
+            model = self._model
+            if version < 0:
+                model = None
+            elif model is not None and version in model.versions:
+                model.rewind(version)
+            else:
+                model = self._load(version, checkpoint, digest)
+            with self._lock:
+                self._model, self._last_list, self._saved = model, None, None
+                for trainer in [t for t, u in self._staged.items() if u.header.round != version + 1]:
+                    self._staged.pop(trainer).buffers.free()
+
+    def _load(self, version: int, checkpoint: str, digest: str) -> ShardModel:
+        config = self.config
+        if not checkpoint:
+            raise StaleError(f"version {version} is not in memory and no checkpoint of it is named")
+        if config.checkpoint is None:
+            raise CheckpointError(f"cannot read {checkpoint}: this server was started without --checkpoint")
+        part = read_shard(config.checkpoint, checkpoint, digest)
+        wanted = (config.job_uid, version, config.shard, config.num_shards)
+        found = (part.job_uid, part.version, part.shard, part.num_shards)
+        if found != wanted:
+            raise CheckpointError(
+                f"{config.checkpoint / checkpoint}: holds (job, version, shard, shards) {found}, wanted {wanted}"
+            )
+        model = ShardModel(part.layout, config.shard, config.num_shards)
+        model.install(version, part.dense, part.tables, part.digest)
+        return model
+
+    def state(self, *, bytes_received: int = 0, bytes_sent: int = 0) -> ShardState:
+        """Return what this shard holds."""
+        with self._lock:
+            versions = () if self._model is None else self._model.versions
+            staged = [self._staged[trainer] for trainer in sorted(self._staged)]
+        return ShardState(
+            shard=self.config.shard,
+            num_shards=self.config.num_shards,
+            boot_id=self.config.boot_id,
+            versions=versions,
+            staged=tuple(StagedUpdate(u.header.round, u.header.trainer, u.header.attempt, u.digest) for u in staged),
+            bytes_received=bytes_received,
+            bytes_sent=bytes_sent,
+        )
+
+    @property
+    def staged_bytes(self) -> int:
+        """Return the bytes of updates staged and not folded."""
+        with self._lock:
+            return sum(update.num_bytes for update in self._staged.values())
+
+
+def _is(update: Staged | None, named: Named, round_: int) -> bool:
+    return update is not None and (update.header.round, update.header.attempt, update.digest) == (
+        round_,
+        named.attempt,
+        named.digest,
+    )

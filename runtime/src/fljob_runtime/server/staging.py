@@ -1,0 +1,252 @@
+"""Updates on their way in: checked against the layout before a byte is kept, held whole until a commit.
+
+Used by `shard`. Memory up to a budget that all staged updates share; what is over goes to a file in scratch.
+Decides nothing about rounds or who may push.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fljob_runtime.errors import BusyError, LayoutMismatchError, MalformedError
+from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, ModelLayout
+from fljob_runtime.server.digest import digest_of
+from fljob_runtime.server.placement import dense_range
+
+_ALIGN = 64
+_CHECK_ELEMENTS = 1 << 18
+_UINT8 = NDArray[np.uint8]
+
+
+class BlockKind(StrEnum):
+    """What the bytes of a block are; see server.proto."""
+
+    DENSE = "dense"
+    ROW_IDS = "row_ids"
+    ROW_VALUES = "row_values"
+    ROW_WEIGHTS = "row_weights"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One run of bytes in a payload."""
+
+    name: str
+    kind: BlockKind
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class PushHeader:
+    """Identity and content of one update to one shard. `layout` is given for round 0 only."""
+
+    job_uid: str
+    incarnation: int
+    round: int
+    trainer: str
+    attempt: int
+    num_samples: int
+    blocks: tuple[Block, ...]
+    layout: bytes = b""
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """Rows of one table: positions within the shard's part [n], values [n, D], weights [n]."""
+
+    positions: Int64Array
+    values: Float32Array
+    weights: Float64Array
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A whole, checked update."""
+
+    header: PushHeader
+    layout: ModelLayout
+    digest: str
+    num_bytes: int
+    dense: Float32Array
+    rows: Mapping[str, StagedRows]
+    buffers: Buffers = field(repr=False)
+
+
+class Locator(Protocol):
+    """Turns row ids of a table into positions within the shard's part."""
+
+    def __call__(self, table: str, ids: Int64Array) -> Int64Array:
+        """Return positions; raises MalformedError for ids out of range or of another shard."""
+        ...
+
+
+class Budget:
+    """Memory that staged updates may take together; thread-safe."""
+
+    def __init__(self, limit_bytes: int, scratch: Path) -> None:
+        self.scratch = scratch
+        self._limit = limit_bytes
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def take(self, num_bytes: int) -> bool:
+        """Reserve memory; False when the update must go to a file."""
+        with self._lock:
+            if self._used + num_bytes > self._limit:
+                return False
+            self._used += num_bytes
+            return True
+
+    def give(self, num_bytes: int) -> None:
+        """Return reserved memory."""
+        with self._lock:
+            self._used -= num_bytes
+
+
+class Buffers:
+    """The bytes of one payload, one aligned array per block, in memory or in an unlinked file."""
+
+    def __init__(self, blocks: tuple[Block, ...], budget: Budget) -> None:
+        """Allocate; raises BusyError when neither memory nor scratch has room."""
+        offsets, total = [], 0
+        for block in blocks:
+            offsets.append(total)
+            total += -(-block.num_bytes // _ALIGN) * _ALIGN
+        self._budget = budget
+        self._reserved = total if budget.take(total) else 0
+        self.spilled = total > 0 and not self._reserved
+        memory = self._spill(total) if self.spilled else np.empty(total, np.uint8)
+        self.arrays = [memory[o : o + b.num_bytes] for o, b in zip(offsets, blocks, strict=True)]
+
+    def _spill(self, total: int) -> _UINT8:
+        try:
+            with tempfile.TemporaryFile(dir=self._budget.scratch, prefix="fljob-staged-") as file:
+                # Reserve the blocks now: a full disk under a memory map would kill the process.
+                os.posix_fallocate(file.fileno(), 0, total)
+                return np.memmap(file, np.uint8, "r+", shape=(total,))
+        except OSError as error:
+            raise BusyError(
+                f"no room for {total} bytes of an update: memory budget is used up and "
+                f"{self._budget.scratch}: {error.strerror}; raise the server's memory limit or scratch size"
+            ) from error
+
+    def free(self) -> None:
+        """Give the memory back; the arrays must not be used any more."""
+        self.arrays = []
+        self._budget.give(self._reserved)
+        self._reserved = 0
+
+
+class Intake:
+    """Receives one payload. `write` in order, then `finish`; or `abort`."""
+
+    def __init__(self, header: PushHeader, layout: ModelLayout, budget: Budget, part: tuple[int, int]) -> None:
+        """Check the header's sizes against the layout, then allocate. `part` is (shard, num_shards)."""
+        _check_blocks(header, layout, part)
+        self.header = header
+        self.layout = layout
+        self.num_bytes = sum(block.num_bytes for block in header.blocks)
+        self._buffers = Buffers(header.blocks, budget)
+        self._block = 0
+        self._filled = 0
+        self._received = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append payload bytes; raises MalformedError past the announced size."""
+        self._received += len(data)
+        if self._received > self.num_bytes:
+            raise MalformedError(f"more bytes than the {self.num_bytes} that the header announced")
+        source = np.frombuffer(data, np.uint8)
+        while source.size:
+            target = self._buffers.arrays[self._block]
+            count = min(source.size, target.size - self._filled)
+            target[self._filled : self._filled + count] = source[:count]
+            source = source[count:]
+            self._filled += count
+            if self._filled == target.size:
+                self._block, self._filled = self._block + 1, 0
+
+    def finish(self, locate: Locator) -> Staged:
+        """Check the content and return the whole update; raises MalformedError. Aborts when it raises."""
+        if self._received != self.num_bytes:
+            raise MalformedError(
+                f"payload ends after {self._received} of {self.num_bytes} bytes that the header announced"
+            )
+        by_name = {(b.name, b.kind): array for b, array in zip(self.header.blocks, self._buffers.arrays, strict=True)}
+        dense = by_name.get(("", BlockKind.DENSE), np.empty(0, np.uint8)).view(np.float32)
+        _check_finite("dense", dense)
+        rows = {
+            spec.name: self._rows(spec.name, spec.shape, by_name, locate)
+            for spec in self.layout.shared_tables
+            if (spec.name, BlockKind.ROW_IDS) in by_name
+        }
+        digest = digest_of(self._buffers.arrays, previous=repr(self.header.blocks))
+        return Staged(self.header, self.layout, digest, self.num_bytes, dense, rows, self._buffers)
+
+    def abort(self) -> None:
+        """Drop what was received."""
+        self._buffers.free()
+
+    def _rows(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        by_name: Mapping[tuple[str, BlockKind], _UINT8],
+        locate: Locator,
+    ) -> StagedRows:
+        ids = by_name[name, BlockKind.ROW_IDS].view(np.int64)
+        values = by_name[name, BlockKind.ROW_VALUES].view(np.float32).reshape(-1, shape[1])
+        weights = by_name[name, BlockKind.ROW_WEIGHTS].view(np.float64)
+        _check_finite(f"table {name}", values.reshape(-1))
+        if not (np.isfinite(weights).all() and (weights > 0).all()):
+            raise MalformedError(f"table {name}: row weights must be finite and above 0")
+        check_sorted(name, ids, shape[0])
+        return StagedRows(locate(name, ids), values, weights)
+
+
+def check_sorted(table: str, ids: Int64Array, num_rows: int) -> None:
+    """Raise MalformedError unless ids are sorted, unique and in [0, num_rows)."""
+    if ids.size == 0:
+        return
+    if ids[0] < 0 or ids[-1] >= num_rows or not (ids[1:] > ids[:-1]).all():
+        raise MalformedError(f"table {table}: ids must be sorted, unique and in [0, {num_rows})")
+
+
+def _check_finite(what: str, values: Float32Array) -> None:
+    for start in range(0, values.size, _CHECK_ELEMENTS):
+        if not np.isfinite(values[start : start + _CHECK_ELEMENTS]).all():
+            raise MalformedError(f"{what}: values are not finite; lower spec.optimizer.learningRate")
+
+
+def _check_blocks(header: PushHeader, layout: ModelLayout, part: tuple[int, int]) -> None:
+    """Hold the announced blocks against the layout: order, names, sizes."""
+    given = list(header.blocks)
+    start, stop = dense_range(layout.dense_size, *part)
+    if stop > start:
+        expected = Block("", BlockKind.DENSE, 4 * (stop - start))
+        if not given or given.pop(0) != expected:
+            raise LayoutMismatchError(f"the first block must be {expected}, found {header.blocks[:1]}")
+    for spec in layout.shared_tables:
+        if not given or given[0].name != spec.name:
+            continue
+        count = given[0].num_bytes // 8
+        expected_rows = [
+            Block(spec.name, BlockKind.ROW_IDS, 8 * count),
+            Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count),
+            Block(spec.name, BlockKind.ROW_WEIGHTS, 8 * count),
+        ]
+        if count > spec.shape[0] or given[:3] != expected_rows:
+            raise LayoutMismatchError(f"table {spec.name}: blocks {given[:3]} do not fit {count} of {spec.shape}")
+        del given[:3]
+    if given:
+        raise LayoutMismatchError(f"unexpected block {given[0]}; tables go in the order of the layout")

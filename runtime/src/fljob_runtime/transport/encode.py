@@ -1,0 +1,75 @@
+"""A model's values as blocks for each shard, and back. The only way that parameters become bytes on the wire.
+
+Used by server_client. Private parameters cannot be encoded: a state that holds one raises before anything of
+it is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fljob_runtime.errors import PrivateParameterError
+from fljob_runtime.parameters import Int64Array, ModelLayout, ModelState, Scope, pack_dense
+from fljob_runtime.server.placement import dense_range, shards_of
+from fljob_runtime.server.staging import Block, BlockKind
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What one shard gets of an update: block headers and their arrays, in the order of the wire."""
+
+    blocks: tuple[Block, ...]
+    arrays: tuple[NDArray[np.generic], ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of the payload."""
+        return sum(block.num_bytes for block in self.blocks)
+
+
+def encode_update(layout: ModelLayout, state: ModelState, num_shards: int) -> list[Payload]:
+    """Split an update over the shards.
+
+    `state` has every shared dense parameter and any rows with ids sorted, unique, and weights [n]. Raises
+    PrivateParameterError for a private parameter, LayoutError for a shape or name that the layout has not.
+    """
+    refuse_private(layout, state)
+    dense = pack_dense(layout.shared_dense, state.dense)
+    parts: list[list[tuple[Block, NDArray[np.generic]]]] = [[] for _ in range(num_shards)]
+    for shard, part in enumerate(parts):
+        start, stop = dense_range(dense.size, shard, num_shards)
+        if stop > start:
+            part.append(_block("", BlockKind.DENSE, dense[start:stop]))
+    for spec in layout.shared_tables:
+        if spec.name not in state.rows:
+            continue
+        rows = state.rows[spec.name]
+        for part, index in zip(parts, split_rows(spec.name, rows.ids, num_shards), strict=True):
+            ids = rows.ids[index].astype("<i8", copy=False)
+            if ids.size:
+                part.append(_block(spec.name, BlockKind.ROW_IDS, ids))
+                part.append(_block(spec.name, BlockKind.ROW_VALUES, rows.values[index]))
+                part.append(_block(spec.name, BlockKind.ROW_WEIGHTS, rows.weights[index]))
+    return [Payload(tuple(b for b, _ in part), tuple(a for _, a in part)) for part in parts]
+
+
+def refuse_private(layout: ModelLayout, state: ModelState) -> None:
+    """Raise PrivateParameterError if the state holds a parameter that must not leave the trainer."""
+    private = [name for name in (*state.dense, *state.rows) if layout[name].scope is not Scope.SHARED]
+    if private:
+        raise PrivateParameterError(f"private parameters may not leave the trainer: {sorted(private)}")
+
+
+def split_rows(table: str, ids: Int64Array, num_shards: int) -> list[slice | Int64Array]:
+    """Return for each shard the index of its rows within `ids`, in order."""
+    if num_shards == 1:
+        return [slice(None)]
+    owner = shards_of(table, ids, num_shards)
+    return [np.flatnonzero(owner == shard) for shard in range(num_shards)]
+
+
+def _block(name: str, kind: BlockKind, array: NDArray[np.generic]) -> tuple[Block, NDArray[np.generic]]:
+    return Block(name, kind, array.nbytes), array
