@@ -61,6 +61,17 @@ def has_control_plane() -> bool:
     return asset_folder() is not None
 
 
+def has_helm() -> bool:
+    """Whether helm can be had: from the path, or from the asset folder."""
+    return shutil.which("helm") is not None or (CACHE / "bin/helm").exists() or asset_folder() is not None
+
+
+def helm() -> Path:
+    """Return the path of helm; raises AssetsError."""
+    found = shutil.which("helm")
+    return Path(found) if found else binary("helm")
+
+
 def _unpack(assets: Path, name: str, folder: Path) -> None:
     if name in KUBERNETES:
         whole = folder / MULTI_CALL
