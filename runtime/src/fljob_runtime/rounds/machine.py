@@ -228,7 +228,7 @@ class RoundMachine:
     def _give_up(self, event: GaveUp, now: float) -> None:
         if event.exit_code is ExitCode.DIVERGED:
             self._fail(ExitCode.DIVERGED, f"{event.trainer}: {event.message}", now)
-        elif 10 <= event.exit_code < 20:
+        elif 10 <= event.exit_code < 30:
             self.roster.fail(event.trainer, event.message, now)
             self._reports.pop(event.trainer, None)
             self._check_possible(now)
@@ -416,7 +416,9 @@ class RoundMachine:
         candidates = self.roster.present()
         number = self.history.committed + 1
         size = 1 if number == 0 else self.rules.cohort_size
-        cohort = candidates[:1] if number == 0 else self.rules.select(self.rules.seed, number, candidates, size)
+        cohort = (
+            candidates[:1] if number == 0 else self.rules.selector.select(self.rules.seed, number, candidates, size)
+        )
         self._note(CohortChosen(number, cohort, candidates, self.roster.layout_digest))
         self._begin_training(cohort, now)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fljob_api.spec import FLJobSpec, StopCriterion
-from fljob_runtime.selection.selectors import Selector, selector
+from fljob_runtime.registry import RegistryKind, find, parse_parameters
+from fljob_runtime.selection import Selector
 
 ABSENCE_GRACE_S = 10.0
 
@@ -19,7 +20,7 @@ class Rules:
 
     trainers: tuple[str, ...]
     seed: int
-    select: Selector
+    selector: Selector
     min_trainers: int | str = "100%"
     percent: int | None = None
     count: int | None = None
@@ -68,11 +69,11 @@ def portion(value: int | str, total: int) -> int:
 
 
 def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Rules:
-    """Return the fixed rules of a job; raises UnknownSelectorError."""
+    """Return the fixed rules of a job; raises RegistryError for a selector that is unknown."""
     return Rules(
         trainers=tuple(sorted(trainer.name for trainer in spec.trainers)),
         seed=spec.seed,
-        select=selector(spec.participation.selector.name),
+        selector=_selector(spec),
         min_trainers=spec.quorum.min_trainers,
         percent=spec.participation.percent,
         count=spec.participation.count,
@@ -90,3 +91,10 @@ def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Ru
 def control_of(spec: FLJobSpec) -> Control:
     """Return the mutable part of a job."""
     return Control(spec.suspend, spec.rounds, tuple(spec.stop_criteria))
+
+
+def _selector(spec: FLJobSpec) -> Selector:
+    wanted = spec.participation.selector
+    cls, schema = find(RegistryKind.SELECTOR, wanted.name)
+    selector: Selector = cls(parse_parameters("spec.participation.selector.parameters", schema, wanted.parameters))
+    return selector

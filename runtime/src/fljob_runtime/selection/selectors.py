@@ -1,48 +1,56 @@
-"""Selectors: functions (seed, round, candidates, size) -> cohort, by name in one table.
+"""Selectors: which of the candidates make the cohort of a round.
 
-Called by the round machine. A cohort depends on its arguments alone, so a restarted coordinator, which reads
-the candidates of a round from its journal, draws the same one.
+Called by the round machine. A cohort depends on seed, round, candidates and size alone, so a restarted
+coordinator, which reads the candidates of a round from its journal, draws the same one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-Selector = Callable[[int, int, Sequence[str], int], tuple[str, ...]]
-
-
-class UnknownSelectorError(ValueError):
-    """No selector of that name."""
+from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
 
-def select_random(seed: int, round_number: int, candidates: Sequence[str], size: int) -> tuple[str, ...]:
-    """Draw `size` candidates without replacement, each subset equally likely; sorted by name.
+class Selector(Protocol):
+    """Draws cohorts; made once per process from spec.participation.selector."""
 
-    Each candidate gets a key, sha256 of (seed, round, name), and the smallest keys win: a candidate that
-    comes or goes changes no other candidate's key, hence at most one place of the cohort.
+    def select(self, seed: int, round_number: int, candidates: Sequence[str], size: int) -> tuple[str, ...]:
+        """Return the cohort, sorted by name: at most `size` of the candidates unless the selector says otherwise."""
+
+
+class NoParameters(ParametersModel):
+    """A selector without parameters."""
+
+
+@register(RegistryKind.SELECTOR, "Random", NoParameters)
+class Random:
+    """Draws without replacement, each subset equally likely (the cohorts of McMahan et al. 2017).
+
+    Each candidate gets a key, sha256 of (seed, round, name), and the smallest keys win: a candidate that comes
+    or goes changes no other candidate's key, hence at most one place of the cohort.
     """
 
-    def key(name: str) -> bytes:
-        return hashlib.sha256(f"cohort\0{seed}\0{round_number}\0{name}".encode()).digest()
+    def __init__(self, _parameters: NoParameters) -> None:
+        pass
 
-    return tuple(sorted(sorted(candidates, key=key)[:size]))
+    def select(self, seed: int, round_number: int, candidates: Sequence[str], size: int) -> tuple[str, ...]:
+        """Return `size` of the candidates, or all if there are fewer."""
 
+        def key(name: str) -> bytes:
+            return hashlib.sha256(f"cohort\0{seed}\0{round_number}\0{name}".encode()).digest()
 
-def select_all(seed: int, round_number: int, candidates: Sequence[str], size: int) -> tuple[str, ...]:  # noqa: ARG001 - a selector's signature
-    """Take every candidate, whatever `size` says; sorted by name."""
-    return tuple(sorted(candidates))
-
-
-SELECTORS: dict[str, Selector] = {"Random": select_random, "All": select_all}
+        return tuple(sorted(sorted(candidates, key=key)[:size]))
 
 
-def selector(name: str) -> Selector:
-    """Return the selector of that name; raises UnknownSelectorError with the names that exist."""
-    try:
-        return SELECTORS[name]
-    except KeyError:
-        known = ", ".join(sorted(SELECTORS))
-        raise UnknownSelectorError(
-            f"spec.participation.selector.name: {name!r} is unknown; choose one of {known}"
-        ) from None
+@register(RegistryKind.SELECTOR, "All", NoParameters)
+class All:
+    """Takes every candidate, whatever the size asked for."""
+
+    def __init__(self, _parameters: NoParameters) -> None:
+        pass
+
+    def select(self, seed: int, round_number: int, candidates: Sequence[str], size: int) -> tuple[str, ...]:  # noqa: ARG002 - the protocol
+        """Return all candidates."""
+        return tuple(sorted(candidates))

@@ -1,0 +1,308 @@
+"""The trainer: follows the coordinator's instructions, one at a time, with one client's LocalTrainer.
+
+Called by programs.trainer. Everything it does for a round is a function of (seed, round, client, pulled values),
+so after any restart the same instruction gives the same update, bit for bit. Private values reach the model and
+the private store, never the parameter client.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from fljob_api.exit_codes import ExitCode
+from fljob_runtime.errors import (
+    BusyError,
+    LayoutMismatchError,
+    NotReadyError,
+    StaleError,
+    TransportError,
+    UnreachableError,
+)
+from fljob_runtime.messages import (
+    Committed,
+    Evaluate,
+    EvaluateReport,
+    Failure,
+    Finish,
+    Initialize,
+    Instruction,
+    Receipt,
+    Report,
+    Repush,
+    Train,
+    TrainReport,
+)
+from fljob_runtime.parameters import Int64Array, Kind, ModelState, Scope
+from fljob_runtime.roles.heartbeat import Pulse
+from fljob_runtime.roles.private_state import PrivateStore, merge_rows
+from fljob_runtime.roles.trainer_link import Inbox
+from fljob_runtime.roles.trainer_metrics import TrainerMetrics
+from fljob_runtime.training.local import DivergedError, LocalTrainer, TrainProgress
+
+_RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_POLL_S = 1.0
+_LAST_WORD_S = 10.0
+_ATTEMPT = 1  # a repetition gives the same bytes, so it need not be told from the first try
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class ParameterClient(Protocol):
+    """Pull and push over all shards; each raises TransportError."""
+
+    bytes_sent: int
+    bytes_received: int
+
+    def pull(self, version: int, rows: Mapping[str, Int64Array]) -> ModelState:
+        """Return all shared dense values and the rows asked for, at one version."""
+
+    def push(self, round_number: int, attempt: int, num_samples: int, state: ModelState) -> tuple[Receipt, ...]:
+        """Stage an update at every shard; return the receipts in shard order."""
+
+
+class SupersededError(Exception):
+    """The work under way has become useless: the job went on without it."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An update that is kept until its round is committed. `report` is None until every shard has it."""
+
+    round: int
+    shared: ModelState
+    num_samples: int
+    draft: TrainReport
+    report: TrainReport | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the trainer works with; made by `main` and by tests."""
+
+    make_local: Callable[[], LocalTrainer]
+    servers: ParameterClient
+    inbox: Inbox
+    report: Callable[[Report], None]
+    store: PrivateStore
+    pulse: Pulse
+    metrics: TrainerMetrics
+    reach_s: float
+
+
+class Trainer:
+    """One client's worker. Runs on one thread until the job is over for it."""
+
+    def __init__(self, local: LocalTrainer, around: Surroundings) -> None:
+        self._local = local
+        self._around = around
+        self._layout = local.layout
+        self._kept: Kept | None = None
+        self._pristine = True
+        self._loaded: tuple[int, int] | None = None  # version in the model, and the round whose rows it has
+        self._private_round: int | None = 0 if around.store.newest() == 0 else None
+        needed = around.store.needed
+        self._initial_private = local.initial_state().private(self._layout) if needed else ModelState({}, {})
+        self._shared_tables = {s.name for s in self._layout.specs if s.kind is Kind.ROWS and s.scope is Scope.SHARED}
+
+    def run(self) -> ExitCode:
+        """Follow instructions until Finish; return what the process ends with."""
+        while True:
+            instruction = self._around.inbox.get(_POLL_S)
+            if instruction is None:
+                continue
+            if isinstance(instruction, Finish):
+                return self._finish(instruction)
+            try:
+                self._follow(instruction)
+            except SupersededError as error:
+                _log.info("event=superseded message=%s", error)
+            except DivergedError as error:
+                return self._give_up(ExitCode.DIVERGED, str(error))
+            except LayoutMismatchError as error:
+                return self._give_up(ExitCode.LAYOUT_MISMATCH, str(error))
+            finally:
+                self._around.pulse.end()
+
+    def _follow(self, instruction: Instruction) -> None:
+        match instruction:
+            case Initialize():
+                self._initialize()
+            case Train():
+                self._train(instruction.round)
+            case Repush():
+                self._repush(instruction.round)
+            case Evaluate():
+                self._evaluate(instruction)
+            case Committed():
+                self._committed(instruction)
+            case Finish():
+                pass
+
+    def _initialize(self) -> None:
+        if not self._pristine:
+            self._local = self._around.make_local()
+            self._pristine, self._loaded, self._private_round = True, None, None
+        shared = self._local.initial_state().shared(self._layout)
+        samples = self._local.data.num_samples
+        draft = TrainReport(0, _ATTEMPT, (), samples)
+        self._push(Kept(0, shared, samples, draft))
+
+    def _train(self, round_number: int) -> None:
+        if self._around.inbox.superseded(round_number):
+            raise SupersededError(f"round {round_number} went on without this trainer")
+        kept = self._kept
+        if kept is not None and kept.round == round_number:
+            self._push(kept)
+            return
+        started, cpu = time.monotonic(), time.process_time()
+        received = self._around.servers.bytes_received
+        self._around.pulse.begin("Training", round_number, self._local.samples_per_round)
+        self._around.store.discard_after(round_number - 1)
+        self._load(round_number - 1, round_number, lambda: self._around.inbox.superseded(round_number))
+        self._loaded = None
+        older = self._take_private(round_number - 1)
+        self._private_round = None
+        update = self._local.train(round_number, lambda progress: self._advance(round_number, progress))
+        self._keep_private(round_number, older, update.state.private(self._layout))
+        draft = TrainReport(
+            round=round_number,
+            attempt=_ATTEMPT,
+            receipts=(),
+            num_samples=update.num_samples,
+            metrics=update.metrics.to_json(),
+            seconds=time.monotonic() - started,
+            cpu_seconds=time.process_time() - cpu,
+            bytes_received=self._around.servers.bytes_received - received,
+        )
+        self._around.metrics.trained(draft)
+        self._push(Kept(round_number, update.state.shared(self._layout), update.num_samples, draft))
+
+    def _advance(self, round_number: int, progress: TrainProgress) -> None:
+        if self._around.inbox.superseded(round_number):
+            raise SupersededError(f"round {round_number} went on without this trainer")
+        self._around.pulse.advance(progress.samples_done, progress.loss)
+        self._around.metrics.training(round_number, progress.loss)
+
+    def _push(self, kept: Kept) -> None:
+        """Stage the update where it is not staged yet, and report it."""
+        self._kept = kept
+        if kept.report is None:
+            sent = self._around.servers.bytes_sent
+            receipts = self._until_done(
+                lambda: self._around.servers.push(kept.round, _ATTEMPT, kept.num_samples, kept.shared),
+                lambda: self._around.inbox.superseded(kept.round),
+                f"push of round {kept.round}",
+            )
+            report = replace(kept.draft, receipts=receipts, bytes_sent=self._around.servers.bytes_sent - sent)
+            self._around.metrics.traffic(self._around.servers.bytes_sent, self._around.servers.bytes_received)
+            self._kept = replace(kept, report=report)
+        if self._kept.report is not None:
+            self._around.report(self._kept.report)
+
+    def _repush(self, round_number: int) -> None:
+        kept = self._kept
+        if kept is not None and kept.round == round_number:
+            self._push(replace(kept, report=None))
+        elif round_number == 0:
+            self._initialize()
+        else:
+            self._train(round_number)
+
+    def _evaluate(self, wanted: Evaluate) -> None:
+        def superseded() -> bool:
+            return self._around.inbox.evaluation_superseded(wanted.version)
+
+        if superseded():
+            raise SupersededError(f"version {wanted.version} is evaluated without this trainer")
+        started = time.monotonic()
+        self._around.pulse.begin("Evaluating", wanted.version)
+        self._load(wanted.version, wanted.next_round, superseded, evaluation=True)
+        self._take_private(wanted.version)
+        evaluation = self._local.evaluate()
+        seconds = time.monotonic() - started
+        self._around.report(EvaluateReport(wanted.version, evaluation.sums.to_json(), seconds))
+        self._around.metrics.evaluated(evaluation.sums.compute().loss, evaluation.auc)
+
+    def _committed(self, instruction: Committed) -> None:
+        if self._kept is not None and self._kept.round <= instruction.round:
+            self._kept = None
+        if not instruction.accepted:
+            self._around.store.discard_after(instruction.round - 1)
+            self._private_round = None if self._around.store.needed else self._private_round
+
+    # Values in the model.
+
+    def _load(
+        self, version: int, train_round: int, superseded: Callable[[], bool], *, evaluation: bool = False
+    ) -> None:
+        """Bring shared values of a version into the model: all dense ones, and the rows that will be read."""
+        if self._loaded == (version, train_round) and not evaluation:
+            return
+        needed = self._local.needed_rows(train_round, evaluation=evaluation)
+        rows = {name: ids for name, ids in needed.items() if name in self._shared_tables}
+        state = self._until_done(
+            lambda: self._around.servers.pull(version, rows), superseded, f"pull of version {version}"
+        )
+        self._pristine = False
+        self._local.load(state)
+        self._loaded = (version, train_round)
+
+    def _take_private(self, at_most: int) -> ModelState:
+        """Bring the newest private values of round <= at_most into the model; return those that are stored."""
+        store = self._around.store
+        if not store.needed:
+            return ModelState({}, {})
+        wanted = store.newest(at_most)
+        stored = store.load(wanted)
+        if self._private_round != wanted:
+            self._local.load(self._initial_private)
+            self._local.load(stored)
+            self._private_round = wanted
+        return stored
+
+    def _keep_private(self, round_number: int, older: ModelState, newer: ModelState) -> None:
+        if not self._around.store.needed:
+            return
+        merged = ModelState(newer.dense, merge_rows(older.rows, newer.rows))
+        self._around.store.save(round_number, merged)
+        self._private_round = round_number
+
+    # Ends and waits.
+
+    def _until_done(self, call: Callable[[], _T], superseded: Callable[[], bool], what: str) -> _T:
+        """Try a call again while its failure may pass; raises SupersededError when nobody wants it any more."""
+        deadline = time.monotonic() + self._around.reach_s
+        attempt = 0
+        while True:
+            try:
+                return call()
+            except (UnreachableError, NotReadyError, BusyError, StaleError) as error:
+                if superseded():
+                    raise SupersededError(f"{what}: {error}") from error
+                if time.monotonic() >= deadline:
+                    raise TransportError(f"{what}: gave up after {self._around.reach_s:g} s: {error}") from error
+                if attempt in {0, 5, 20}:
+                    _log.info("event=retry what=%s message=%s", what, error)
+                time.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+
+    def _finish(self, instruction: Finish) -> ExitCode:
+        log = _log.info if instruction.exit_code in {ExitCode.DONE, ExitCode.STOPPED} else _log.error
+        log(
+            "event=finish outcome=%s reason=%s message=%s", instruction.outcome, instruction.reason, instruction.message
+        )
+        return instruction.exit_code
+
+    def _give_up(self, code: ExitCode, message: str) -> ExitCode:
+        """Tell the coordinator why this trainer ends, and wait until it has heard."""
+        _log.error("event=failed code=%d message=%s", code, message)
+        self._around.report(Failure(code, message))
+        deadline = time.monotonic() + _LAST_WORD_S
+        while time.monotonic() < deadline:
+            if isinstance(self._around.inbox.get(_POLL_S), Finish):
+                break
+        return code
