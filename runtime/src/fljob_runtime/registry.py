@@ -48,6 +48,10 @@ class ParametersModel(BaseModel):
     )
 
 
+class UnknownNameError(RegistryError):
+    """A name that nothing registered (exit code UNKNOWN_NAME)."""
+
+
 _TABLES: dict[RegistryKind, dict[str, tuple[type, type[ParametersModel]]]] = {kind: {} for kind in RegistryKind}
 
 
@@ -71,7 +75,7 @@ def find(kind: RegistryKind, name: str) -> tuple[type, type[ParametersModel]]:
     if name not in table:
         near = difflib.get_close_matches(name, table, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RegistryError(f"{kind.value}: no {name!r}{hint} (there are: {', '.join(sorted(table))})")
+        raise UnknownNameError(f"{kind.value}: no {name!r}{hint} (there are: {', '.join(sorted(table))})")
     return table[name]
 
 
@@ -97,7 +101,7 @@ def load(modules: Iterable[str] = ()) -> None:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            raise RegistryError(f"imports: module {module!r} cannot be imported: {error}") from error
+            raise UnknownNameError(f"imports: module {module!r} cannot be imported: {error}") from error
 
 
 def catalog() -> dict[str, dict[str, Any]]:
