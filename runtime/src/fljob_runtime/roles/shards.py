@@ -11,11 +11,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fljob_api.exit_codes import ExitCode
+from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, ShardState
 from fljob_runtime.rounds.values import (
     NO_VERSION,
@@ -28,39 +28,50 @@ from fljob_runtime.rounds.values import (
     Save,
     Saved,
     ShardLost,
+    Tick,
     Unrecoverable,
 )
-from fljob_runtime.transport.errors import CheckpointError, TransportError, UnreachableError, exit_code_of
+from fljob_runtime.transport.errors import exit_code_of
+from fljob_runtime.transport.server_client import ShardFileName
 
 POLL_S = 1.0
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 _MISSED_POLLS = 3
+_SHUTDOWN_S = 3.0
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 Task = Restore | DoCommit | Save
 
 
-class ShardClient(Protocol):
-    """The coordinator's calls to one shard; each raises TransportError."""
+class Servers(Protocol):
+    """The coordinator's calls to all shards at once; each raises TransportError."""
 
-    def state(self, *, load_version: int, digest: str, deadline_s: float) -> ShardState:
-        """Return what the shard holds, after loading a checkpoint if load_version > 0."""
+    def state(self, *, deadline_s: float) -> Sequence[ShardState]:
+        """Return what the shards hold, in shard order."""
+
+    def restore(self, version: int, files: Sequence[ShardFileName], *, deadline_s: float) -> Sequence[ShardState]:
+        """Make `version` the newest everywhere, from memory or the files; NO_VERSION forgets everything."""
 
     def commit(
-        self, round_number: int, accepted: Sequence[AcceptedUpdate], *, checkpoint: bool, release: Sequence[int]
-    ) -> CommitResult:
-        """Fold exactly these updates into version `round_number`."""
+        self,
+        round_: int,
+        accepted: Sequence[AcceptedUpdate],
+        *,
+        checkpoint: bool,
+        release: Sequence[int],
+        deadline_s: float,
+    ) -> Sequence[CommitResult]:
+        """Fold exactly these updates into version `round_`."""
 
     def shutdown(self, reason: str, *, deadline_s: float) -> None:
-        """Have the shard end."""
+        """Have the shards end."""
 
 
 @dataclass(frozen=True)
 class DurableVersion:
-    """One version that can be loaded: the digest of each shard's file, in shard order."""
+    """One version that can be loaded: each shard's file, in shard order."""
 
     version: int
-    digests: tuple[str, ...]
+    files: tuple[ShardFileName, ...]
 
 
 class CheckpointStore(Protocol):
@@ -81,7 +92,9 @@ class Limits:
     """How long the shards are waited for."""
 
     reach_s: float
-    call_s: float = 30.0
+    state_s: float = 2.0
+    load_s: float = 300.0
+    commit_s: float = 300.0
 
 
 class ShardKeeper:
@@ -89,21 +102,22 @@ class ShardKeeper:
 
     def __init__(
         self,
-        clients: Sequence[ShardClient],
+        servers: Servers,
         store: CheckpointStore | None,
         *,
+        num_shards: int,
         emit: Callable[[Event], None],
         limits: Limits,
     ) -> None:
-        self._clients = clients
+        self._servers = servers
         self._store = store
+        self._num_shards = num_shards
         self._emit = emit
         self._limits = limits
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._boots: dict[int, str] = {}
-        self._missed: dict[int, int] = {}
+        self._boots: tuple[str, ...] = ()
+        self._missed = 0
         self._stopping = threading.Event()
-        self._pool = ThreadPoolExecutor(len(clients), "shard")
         self._thread = threading.Thread(target=self._run, name="shards", daemon=True)
 
     def start(self) -> None:
@@ -119,9 +133,12 @@ class ShardKeeper:
         self._stopping.set()
         self._tasks.put(None)
         self._thread.join(deadline_s)
-        if shutdown_reason is not None:
-            list(self._pool.map(lambda client: _quietly_shut_down(client, shutdown_reason), self._clients))
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if shutdown_reason is None:
+            return
+        try:
+            self._servers.shutdown(shutdown_reason, deadline_s=_SHUTDOWN_S)
+        except TransportError as error:
+            _log.info("shutdown of the servers: %s", error)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -136,81 +153,67 @@ class ShardKeeper:
     def _carry_out(self, task: Task) -> None:
         try:
             if isinstance(task, Restore):
-                self._emit(Restored(self._restore(task.version)))
+                self._emit(self._restore(task.version))
             elif isinstance(task, DoCommit):
                 self._emit(self._commit(task))
             else:
                 self._emit(self._save(task))
-        except _ShardGoneError as gone:
-            self._emit(ShardLost(gone.shard))
-        except TransportError as error:
+        except CheckpointError as error:
             self._emit(Unrecoverable(exit_code_of(error), str(error)))
-
-    def _each(self, call: Callable[[ShardClient], _T]) -> list[_T]:
-        """Call all shards at once; raises _ShardGoneError if one does not answer, else the first error."""
-        futures = [self._pool.submit(call, client) for client in self._clients]
-        results: list[_T] = []
-        for shard, future in enumerate(futures):
-            try:
-                results.append(future.result())
-            except CheckpointError:
-                raise
-            except TransportError as error:
-                _log.warning("shard %d: %s", shard, error)
-                raise _ShardGoneError(shard, str(error)) from error
-        return results
-
-    def _states(self) -> list[ShardState]:
-        return self._each(lambda client: client.state(load_version=0, digest="", deadline_s=self._limits.call_s))
+        except TransportError as error:
+            _log.warning("%s: %s", type(task).__name__, error)
+            self._emit(ShardLost(str(error)))
 
     def _poll(self) -> None:
         """Notice shards that were started anew, or have been silent for some polls."""
         if not self._boots:
             return
         try:
-            states = self._states()
-        except _ShardGoneError as gone:
-            self._missed[gone.shard] = self._missed.get(gone.shard, 0) + 1
-            if self._missed[gone.shard] == _MISSED_POLLS:
-                self._emit(ShardLost(gone.shard))
-            return
+            states = self._servers.state(deadline_s=self._limits.state_s)
         except TransportError as error:
-            _log.warning("poll of the shards: %s", error)
+            self._missed += 1
+            if self._missed == _MISSED_POLLS:
+                self._lose(str(error))
             return
-        self._missed.clear()
-        for state in states:
-            if self._boots.get(state.shard) != state.boot_id:
-                self._boots.clear()  # until the restore that the machine will ask for
-                self._emit(ShardLost(state.shard))
-                return
+        self._missed = 0
+        if self._boots != tuple(state.boot_id for state in states):
+            self._lose("a server was started anew")
 
-    def _restore(self, version: int) -> int:
+    def _lose(self, reason: str) -> None:
+        _log.warning("event=server_lost message=%s", reason)
+        self._boots = ()  # until the restore that the machine will ask for
+        self._emit(ShardLost(reason))
+
+    def _restore(self, version: int) -> Event:
         deadline = time.monotonic() + self._limits.reach_s
         attempt = 0
-        while True:
+        while not self._stopping.is_set():
             try:
-                return self._bring_to(version)
-            except _ShardGoneError as gone:
-                if time.monotonic() >= deadline or self._stopping.is_set():
-                    raise UnreachableError(
-                        f"shard {gone.shard} did not answer within {self._limits.reach_s:g} s: {gone.reason}"
-                    ) from gone
+                return Restored(self._bring_to(version))
+            except CheckpointError:
+                raise
+            except TransportError as error:
+                if time.monotonic() >= deadline:
+                    words = f"the servers could not be reached within {self._limits.reach_s:g} s: {error}"
+                    return Unrecoverable(ExitCode.STARTUP_TIMEOUT, words)
                 self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
+        return Tick()
 
     def _bring_to(self, version: int) -> int:
-        states = self._states()
+        states = self._servers.state(deadline_s=self._limits.state_s)
         self._check_shards(states)
-        self._boots = {state.shard: state.boot_id for state in states}
-        if version == NO_VERSION or all(version in state.versions for state in states):
-            return version
-        return self._load_newest(version)
+        if version != NO_VERSION and not all(version in state.versions for state in states):
+            version = self._load_newest(version)
+        self._boots = tuple(state.boot_id for state in states)
+        self._missed = 0
+        return version
 
     def _load_newest(self, at_most: int) -> int:
         choices = self._store.durable(at_most) if self._store else []
         for choice in choices:
             try:
-                self._load(choice)
+                self._servers.restore(choice.version, choice.files, deadline_s=self._limits.load_s)
             except CheckpointError as error:
                 _log.warning("version %d cannot be loaded: %s", choice.version, error)
             else:
@@ -218,33 +221,24 @@ class ShardKeeper:
         if choices:
             raise CheckpointError(f"none of the checkpoints {[c.version for c in choices]} can be loaded")
         _log.warning("the servers hold nothing and there is no checkpoint: training begins anew")
+        self._servers.restore(NO_VERSION, (), deadline_s=self._limits.load_s)
         return NO_VERSION
-
-    def _load(self, choice: DurableVersion) -> None:
-        calls = list(zip(self._clients, choice.digests, strict=True))
-        futures = [
-            self._pool.submit(client.state, load_version=choice.version, digest=digest, deadline_s=self._limits.call_s)
-            for client, digest in calls
-        ]
-        for shard, future in enumerate(futures):
-            try:
-                state = future.result()
-            except UnreachableError as error:
-                raise _ShardGoneError(shard, str(error)) from error
-            if choice.version not in state.versions:
-                raise CheckpointError(f"shard {shard} did not load version {choice.version}")
 
     def _check_shards(self, states: Sequence[ShardState]) -> None:
         for expected, state in enumerate(states):
-            if (state.shard, state.num_shards) != (expected, len(self._clients)):
+            if (state.shard, state.num_shards) != (expected, self._num_shards):
                 raise CheckpointError(
                     f"server {expected} says it is shard {state.shard} of {state.num_shards}; "
-                    f"expected {expected} of {len(self._clients)}: check its --shard and the job configuration"
+                    f"expected {expected} of {self._num_shards}: check its --shard and the job configuration"
                 )
 
     def _commit(self, task: DoCommit) -> Event:
-        results = self._each(
-            lambda client: client.commit(task.round, task.accepted, checkpoint=task.checkpoint, release=task.release)
+        results = self._servers.commit(
+            task.round,
+            task.accepted,
+            checkpoint=task.checkpoint and self._store is not None,
+            release=task.release,
+            deadline_s=self._limits.commit_s,
         )
         missing = frozenset(name for result in results for name in result.missing)
         if missing:
@@ -263,17 +257,3 @@ class ShardKeeper:
                 return Unrecoverable(ExitCode.CHECKPOINT_UNUSABLE, "the last version could not be written")
         model, digest = self._store.assemble(task.commit.round) if task.assemble else ("", "")
         return Saved(True, model, digest)
-
-
-class _ShardGoneError(Exception):
-    def __init__(self, shard: int, reason: str) -> None:
-        super().__init__(reason)
-        self.shard = shard
-        self.reason = reason
-
-
-def _quietly_shut_down(client: ShardClient, reason: str) -> None:
-    try:
-        client.shutdown(reason, deadline_s=3.0)
-    except TransportError as error:
-        _log.info("shutdown of a shard: %s", error)

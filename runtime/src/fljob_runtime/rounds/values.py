@@ -80,9 +80,9 @@ class Restored:
 
 @dataclass(frozen=True)
 class ShardLost:
-    """A shard ended or was started anew: what it held in memory is gone."""
+    """A shard ended, was started anew or cannot be reached: what it held in memory may be gone."""
 
-    shard: int
+    reason: str
 
 
 @dataclass(frozen=True)
