@@ -37,4 +37,5 @@ def owned_ids(table: str, num_rows: int, shard: int, num_shards: int) -> Int64Ar
     ids = np.arange(num_rows, dtype=np.int64)
     if num_shards == 1:
         return ids
-    return ids[shards_of(table, ids, num_shards) == shard]
+    owned: Int64Array = ids[shards_of(table, ids, num_shards) == shard]
+    return owned

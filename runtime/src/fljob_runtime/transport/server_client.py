@@ -81,7 +81,7 @@ class ServerClient:
                 blocks: list[NDArray[np.generic]] = [part if first == 0 else part[:0], *into.values()]
                 wanted = {name: i for name, (_, i) in batch.items()}
                 received += client.pull(version, wanted, blocks, deadline_s=deadline_s)
-                for name, (start, i) in batch.items():
+                for name, (start, _) in batch.items():
                     _place(values[name], index[name], start, into[name])
             return received
 

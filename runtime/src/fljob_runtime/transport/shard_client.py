@@ -6,8 +6,8 @@ Every call has a deadline and is safe to repeat; a stream that breaks is started
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +16,14 @@ from fljob_api.wire import server_pb2 as pb
 from fljob_api.wire import server_pb2_grpc as pb_grpc
 from fljob_runtime.errors import MalformedError, UnreachableError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, Receipt, ShardState
-from fljob_runtime.parameters import Float32Array, Int64Array
+from fljob_runtime.parameters import Int64Array
 from fljob_runtime.server.staging import PushHeader
 from fljob_runtime.transport.conversion import state_from_proto
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.framing import blocks_to_proto, data_chunks, identity, unpack
 from fljob_runtime.transport.retry import call_until
 
+_T = TypeVar("_T")
 SERVICE = "fljob.v1.ParameterServer"
 
 
@@ -111,20 +112,20 @@ class ShardClient:
             checkpoint=checkpoint,
             release=release,
         )
-        ack = self._command(self._stub.Commit, request, f"commit of round {round_}", deadline_s)
+        ack: pb.CommitAck = self._command(self._stub.Commit, request, f"commit of round {round_}", deadline_s)
         return CommitResult(
             self.shard, ack.version, ack.digest, ack.checkpoint, ack.checkpoint_digest, tuple(ack.missing)
         )
 
     def state(self, *, deadline_s: float) -> ShardState:
         """Ask what the shard holds. Raises TransportError."""
-        ack = self._command(self._stub.State, pb.StateRequest(), "state", deadline_s)
+        ack: pb.ShardState = self._command(self._stub.State, pb.StateRequest(), "state", deadline_s)
         return state_from_proto(ack)
 
     def restore(self, version: int, *, checkpoint: str, digest: str, deadline_s: float) -> ShardState:
         """Make a version the newest, from memory or else from the checkpoint file named. -1: forget all."""
         request = pb.StateRequest(restore=version, checkpoint=checkpoint, digest=digest)
-        ack = self._command(self._stub.State, request, f"restore of version {version}", deadline_s)
+        ack: pb.ShardState = self._command(self._stub.State, request, f"restore of version {version}", deadline_s)
         return state_from_proto(ack)
 
     def shutdown(self, reason: str, *, deadline_s: float) -> None:
@@ -139,7 +140,7 @@ class ShardClient:
         """Return the digest of this shard's part of an update; "" (which no shard holds) without a receipt."""
         return next((r.digest for r in update.receipts if r.shard == self.shard), "")
 
-    def _command(self, call: Callable[..., object], request: object, what: str, deadline_s: float):  # noqa: ANN202
+    def _command(self, call: Callable[..., _T], request: object, what: str, deadline_s: float) -> _T:
         return call_until(
             lambda left_s: call(request, timeout=left_s, metadata=self._metadata),
             f"{what} at {self._what}",

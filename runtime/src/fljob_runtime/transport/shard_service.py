@@ -1,0 +1,262 @@
+"""The gRPC face of one shard: who is calling, bytes in and out, faults to status codes. Decides nothing else.
+
+Used by programs.server. A thread pool that has room for every call that the job's trainers may have open at
+once: one trainer's calls are bounded, so that none can keep the others or the coordinator out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+import grpc
+import numpy as np
+
+from fljob_api import names
+from fljob_api.wire import server_pb2 as pb
+from fljob_runtime.errors import BusyError, MalformedError, TransportError
+from fljob_runtime.parameters import Int64Array
+from fljob_runtime.server.shard import Named, Shard
+from fljob_runtime.server.staging import Block, BlockKind, PushHeader
+from fljob_runtime.server.versions import ShardModel
+from fljob_runtime.transport.conversion import MAX_LAYOUT_BYTES, state_to_proto
+from fljob_runtime.transport.credentials import CHUNK_BYTES, SERVER_OPTIONS, Credentials
+from fljob_runtime.transport.errors import fault_metadata, fault_of
+from fljob_runtime.transport.framing import (
+    blocks_from_proto,
+    blocks_to_proto,
+    data_chunks,
+    identity,
+    unpack,
+)
+from fljob_runtime.transport.metrics import Metrics
+from fljob_runtime.transport.shard_client import SERVICE
+
+CALLS_PER_TRAINER = 3
+_COORDINATOR_CALLS = 8
+_ALLOWED_NAMES = (names.ROLE_TRAINER, names.ROLE_COORDINATOR)
+_R = TypeVar("_R")
+_A = TypeVar("_A")
+
+
+class ShardService:
+    """Serves one shard. `on_shutdown(reason)` is called when the coordinator says that the job is over."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        credentials: Credentials,
+        metrics: Metrics,
+        *,
+        num_trainers: int,
+        on_shutdown: Callable[[str], None],
+    ) -> None:
+        self._shard = shard
+        self._credentials = credentials
+        self._gate = credentials.gate()
+        self._metrics = metrics
+        self._on_shutdown = on_shutdown
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._bytes = Counter[str]()
+        workers = CALLS_PER_TRAINER * num_trainers + _COORDINATOR_CALLS
+        self._server = grpc.server(ThreadPoolExecutor(workers, "shard-call"), options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers((self._handlers(),))
+
+    def start(self, address: str) -> int:
+        """Listen on host:port (port 0: any) and return the port; raises OSError when it cannot be bound."""
+        port = self._credentials.listen(self._server, address)
+        self._server.start()
+        return port
+
+    def stop(self, grace_s: float) -> None:
+        """Refuse new calls, let running ones end for at most `grace_s`; idempotent."""
+        self._server.stop(grace_s).wait(grace_s + 5.0)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Push": grpc.stream_unary_rpc_method_handler(
+                    self._answering(self._push), identity, pb.PushAck.SerializeToString
+                ),
+                "Pull": grpc.unary_stream_rpc_method_handler(
+                    self._streaming(self._pull), pb.PullRequest.FromString, identity
+                ),
+                "Commit": grpc.unary_unary_rpc_method_handler(
+                    self._answering(self._commit), pb.CommitRequest.FromString, pb.CommitAck.SerializeToString
+                ),
+                "State": grpc.unary_unary_rpc_method_handler(
+                    self._answering(self._state), pb.StateRequest.FromString, pb.ShardState.SerializeToString
+                ),
+                "Shutdown": grpc.unary_unary_rpc_method_handler(
+                    self._answering(self._shutdown),
+                    pb.ShutdownRequest.FromString,
+                    pb.ShutdownAck.SerializeToString,
+                ),
+            },
+        )
+
+    # What each call does; faults are raised as TransportError.
+
+    def _push(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> pb.PushAck:
+        caller = self._gate.require(context, names.ROLE_TRAINER)
+        with self._admitted(str(caller)), self._timed("fljob_server_push_seconds"):
+            header = _push_header(next(messages, b""))
+            self._gate.require(context, names.ROLE_TRAINER, header.trainer)
+            intake = self._shard.open_push(header)
+            try:
+                for message in messages:
+                    intake.write(unpack(message).data)
+            except BaseException:
+                intake.abort()
+                raise
+            staged = self._shard.close_push(intake)
+        self._count("received", staged.num_bytes)
+        self._metrics.set("fljob_server_staged_bytes", self._shard.staged_bytes)
+        return pb.PushAck(shard=self._shard.config.shard, digest=staged.digest, num_bytes=staged.num_bytes)
+
+    def _pull(self, request: pb.PullRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
+        caller = self._gate.caller(context)
+        if caller.role not in _ALLOWED_NAMES:
+            self._gate.require(context, names.ROLE_TRAINER)
+        with self._admitted(str(caller)), self._timed("fljob_server_pull_seconds"):
+            model = self._shard.model()
+            dense = model.dense(request.version)
+            wanted = [(rows.table, _positions(model, rows)) for rows in request.rows]
+            dims = {spec.name: spec.shape[1] for spec in model.layout.shared_tables}
+            blocks = [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted]
+            if not request.without_dense:
+                blocks.insert(0, Block("", BlockKind.DENSE, dense.nbytes))
+            yield pb.Chunk(blocks=blocks_to_proto(blocks)).SerializeToString()
+            if not request.without_dense:
+                yield from data_chunks(dense)
+            for table, positions in wanted:
+                step = max(1, CHUNK_BYTES // (4 * dims[table]))
+                for start in range(0, len(positions), step):
+                    values = model.rows(request.version, table, positions[start : start + step])
+                    yield from data_chunks(values)
+        self._count("sent", sum(block.num_bytes for block in blocks))
+
+    def _commit(self, request: pb.CommitRequest, context: grpc.ServicerContext) -> pb.CommitAck:
+        self._gate.require(context, names.ROLE_COORDINATOR)
+        accepted = [Named(u.trainer, u.attempt, u.digest) for u in request.accepted]
+        with self._timed("fljob_server_commit_seconds"):
+            result = self._shard.commit(request.round, accepted, checkpoint=request.checkpoint, release=request.release)
+        if not result.missing:
+            self._metrics.set("fljob_server_version", result.version)
+        if result.checkpoint:
+            self._metrics.set("fljob_server_checkpoint_timestamp_seconds", time.time())
+        self._metrics.set("fljob_server_staged_bytes", self._shard.staged_bytes)
+        return pb.CommitAck(
+            version=result.version,
+            digest=result.digest,
+            checkpoint=result.checkpoint,
+            checkpoint_digest=result.checkpoint_digest,
+            missing=result.missing,
+        )
+
+    def _state(self, request: pb.StateRequest, context: grpc.ServicerContext) -> pb.ShardState:
+        self._gate.require(context, names.ROLE_COORDINATOR)
+        if request.HasField("restore"):
+            self._shard.restore(request.restore, checkpoint=request.checkpoint, digest=request.digest)
+            self._metrics.set("fljob_server_version", request.restore)
+        with self._lock:
+            received, sent = self._bytes["received"], self._bytes["sent"]
+        return state_to_proto(self._shard.state(bytes_received=received, bytes_sent=sent))
+
+    def _shutdown(self, request: pb.ShutdownRequest, context: grpc.ServicerContext) -> pb.ShutdownAck:
+        self._gate.require(context, names.ROLE_COORDINATOR)
+        self._on_shutdown(request.reason)
+        return pb.ShutdownAck()
+
+    # What all calls share.
+
+    def _answering(self, method: Callable[[_A, grpc.ServicerContext], _R]) -> Callable[[_A, grpc.ServicerContext], _R]:
+        def handle(request: _A, context: grpc.ServicerContext) -> _R:
+            try:
+                return method(request, context)
+            except TransportError as error:
+                self._refuse(error, context)
+
+        return handle
+
+    def _streaming(
+        self, method: Callable[[_A, grpc.ServicerContext], Iterator[_R]]
+    ) -> Callable[[_A, grpc.ServicerContext], Iterator[_R]]:
+        def handle(request: _A, context: grpc.ServicerContext) -> Iterator[_R]:
+            try:
+                yield from method(request, context)
+            except TransportError as error:
+                self._refuse(error, context)
+
+        return handle
+
+    def _refuse(self, error: TransportError, context: grpc.ServicerContext) -> NoReturn:
+        fault = fault_of(error)
+        self._metrics.add("fljob_server_rejected_total", reason=fault.error.__name__)
+        context.set_trailing_metadata(fault_metadata(error))
+        context.abort(fault.status, str(error))
+        raise error
+
+    @contextmanager
+    def _admitted(self, caller: str) -> Iterator[None]:
+        """Hold one of the caller's places; raises BusyError when it has none left."""
+        with self._lock:
+            if self._open[caller] >= CALLS_PER_TRAINER:
+                raise BusyError(f"{caller} has {CALLS_PER_TRAINER} calls open already")
+            self._open[caller] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open[caller] -= 1
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._metrics.observe(name, time.monotonic() - start)
+
+    def _count(self, direction: str, num_bytes: int) -> None:
+        with self._lock:
+            self._bytes[direction] += num_bytes
+        self._metrics.add(f"fljob_server_{direction}_bytes_total", num_bytes)
+
+
+def _push_header(message: bytes) -> PushHeader:
+    """Decode the first message of a push; raises MalformedError."""
+    chunk = unpack(message).header
+    if chunk is None or not chunk.HasField("push"):
+        raise MalformedError("the first chunk of a push must hold its header")
+    if chunk.data:
+        raise MalformedError("the first chunk of a push holds no data")
+    p = chunk.push
+    if len(p.layout) > MAX_LAYOUT_BYTES:
+        raise MalformedError(f"layout of {len(p.layout)} bytes; at most {MAX_LAYOUT_BYTES} are allowed")
+    return PushHeader(
+        job_uid=p.job_uid,
+        incarnation=p.incarnation,
+        round=p.round,
+        trainer=p.trainer,
+        attempt=p.attempt,
+        num_samples=p.num_samples,
+        blocks=blocks_from_proto(chunk.blocks),
+        layout=p.layout,
+    )
+
+
+def _positions(model: ShardModel, rows: pb.RowIds) -> Int64Array:
+    """Return where the rows asked for lie; raises MalformedError."""
+    if rows.table not in {spec.name for spec in model.layout.shared_tables}:
+        raise MalformedError(f"no shared table {rows.table!r} in this model")
+    if len(rows.ids) % 8:
+        raise MalformedError(f"table {rows.table}: {len(rows.ids)} bytes are no whole number of int64 ids")
+    return model.locate(rows.table, np.frombuffer(rows.ids, "<i8"))
