@@ -2,10 +2,11 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+SOURCES := api/src operator/src runtime/src cli/src
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .venv/.installed: constraints.txt requirements-dev.txt $(wildcard */pyproject.toml)
 	$(PYTHON) -m venv .venv
@@ -15,6 +16,48 @@ help: ## list the targets
 .PHONY: install
 install: .venv/.installed ## make .venv with all rooms and tools
 
+.PHONY: run
+run: install ## train the main job here: ten sites, one process each, with a report at the end
+	$(BIN)/fljob run examples/synthetic-ten-sites/fljob.yaml --compare-pooled
+
+.PHONY: test
+test: install ## run the tests; those on a real cluster too with FLJOB_TEST_CLUSTER=1 or KUBECONFIG
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: install ## run only the tests on a real cluster (as root on Linux, or KUBECONFIG)
+	FLJOB_TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster $(ARGS)
+
+.PHONY: coverage
+coverage: install ## run the tests that need no cluster and hold branch coverage to its floors
+	$(BIN)/python -m pytest -m "not cluster" --cov --cov-report= $(ARGS)
+	$(BIN)/python tools/check_coverage.py
+
 .PHONY: fmt
 fmt: install ## format the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: install ## style, walls between the rooms, sizes
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_budgets.py
+
+.PHONY: types
+types: install ## static types
+	$(BIN)/mypy
+
+.PHONY: generate
+generate: install ## make protos, CRD, catalog, reference pages and the chart's copies anew
+	$(BIN)/python tools/generate.py
+
+.PHONY: check-generated
+check-generated: install ## tell which generated files are stale
+	$(BIN)/python tools/generate.py --check
+
+.PHONY: check-docs
+check-docs: install ## run the commands of the documentation, follow its links
+	$(BIN)/python tools/check_docs.py
+
+.PHONY: verify
+verify: lint types check-generated check-docs ## everything that is checked without running tests
