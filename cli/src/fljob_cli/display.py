@@ -104,8 +104,10 @@ class Rounds:
 
     def show(self, record: Record, progress: Progress) -> None:
         """Print the rounds that are new in the record and renew the live line."""
+        last = max((entry.round for entry in record.rounds), default=0)
         for entry in record.rounds:
-            if entry.round not in self._printed and entry.loss is not None:
+            measured = entry.loss is not None or entry.round < last
+            if measured and entry.round not in self._printed:
                 self._print(entry)
         if self._live is not None:
             self._live.update(self._below(progress))

@@ -75,6 +75,7 @@ class _Follower:
         self.run_dir = run_dir
         self._begin = time.monotonic() - start.wall_s
         self._wait: tuple[str, float] | None = None
+        self.digest = ""
 
     def take(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -82,9 +83,10 @@ class _Follower:
             self.record = self.record.with_wait(self._wait[0], now - self._wait[1])
         waiting = progress.training.waiting_for
         self._wait = None if waiting is None else (waiting.name, now)
-        rounds_before = len(self.record.rounds)
+        before = self.record.rounds
         self.record = self.record.with_progress(progress)
-        if len(self.record.rounds) != rounds_before:
+        self.digest = progress.training.model_digest or self.digest
+        if self.record.rounds != before:
             self.change()
 
     def change(self, **changes: object) -> None:
@@ -124,6 +126,7 @@ def _train(
         exit_code=finish.exit_code,
         message="" if finish.exit_code == 0 else f"{finish.reason}: {finish.message}",
         model=str(result.model) if result.model else "",
+        model_digest=follower.digest,
     )
 
 

@@ -1,0 +1,54 @@
+"""The process behind `--compare-pooled`: trains on all sites' data together, a line of JSON per pass on stdout.
+
+Started by `fljob_cli.pooled` as `python -m fljob_cli.pooled_worker CONFIG`. It ends early when nobody reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from fljob_api.fljob import FLJob
+from fljob_runtime import registry
+from fljob_runtime.data.datasets import OpenRequest, open_dataset
+from fljob_runtime.models.base import make_model
+from fljob_runtime.training.local import TrainPlan
+from fljob_runtime.training.pooled import PooledData, train_pooled
+
+_NICE = 10
+
+
+def open_pooled(job: FLJob, folders: dict[str, Path]) -> PooledData:
+    """Open every trainer's data as one client's; raises DataError or RegistryError."""
+    spec = job.spec
+    names = [trainer.name for trainer in spec.trainers]
+    requests = [OpenRequest(name, index, len(names), spec.seed, folders.get(name)) for index, name in enumerate(names)]
+    return PooledData([open_dataset(spec.dataset.name, spec.dataset.parameters, one) for one in requests])
+
+
+def main(config: Path) -> None:
+    """Train as many passes as the configuration asks for."""
+    os.nice(_NICE)
+    torch.set_num_threads(1)
+    value = json.loads(config.read_text(encoding="utf-8"))
+    job = FLJob.from_dict(value["job"])
+    registry.load(job.spec.imports)
+    data = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
+    model = make_model(job.spec.model.name, job.spec.model.parameters, data, job.spec.seed)
+    plan = TrainPlan.of(job.spec, "pooled")
+    for number, metrics in enumerate(train_pooled(model, data, plan, value["passes"]), start=1):
+        line = {"pass": number, "loss": metrics.loss, "auc": metrics.auc}
+        try:
+            sys.stdout.write(json.dumps(line) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            sys.stderr.close()
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
