@@ -104,6 +104,16 @@ def load(modules: Iterable[str] = ()) -> None:
             raise UnknownNameError(f"imports: module {module!r} cannot be imported: {error}") from error
 
 
+def load_selectors(name: str, modules: Iterable[str]) -> None:
+    """Register selectors alone, for the coordinator: the user's modules only where the name is not built in.
+
+    Models and data, and torch with them, stay out of the process. Raises UnknownNameError.
+    """
+    importlib.import_module("fljob_runtime.selection")
+    if name not in _TABLES[RegistryKind.SELECTOR]:
+        load(modules)
+
+
 def catalog() -> dict[str, dict[str, Any]]:
     """Return {kind: {name: JSON schema of the parameters}} of everything registered."""
     return {

@@ -55,7 +55,7 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog=program, description=description, allow_abbrev=False)
     made.add_argument("--config", type=Path, default=Path(names.CONFIG_PATH), help="the job's file (JobConfig)")
     made.add_argument("--tls-dir", type=Path, default=Path(names.TLS_DIR), help="ca.crt, tls.crt and tls.key")
-    made.add_argument("--listen", default="[::]", help="host to listen on")
+    made.add_argument("--listen", default="0.0.0.0", help="host to listen on")  # noqa: S104 - a pod
     made.add_argument("--http-port", type=int, default=names.HTTP_PORT, help="/healthz, /readyz, /metrics; 0: none")
     made.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return made

@@ -54,8 +54,13 @@ _T = TypeVar("_T")
 class ParameterClient(Protocol):
     """Pull and push over all shards; each raises TransportError."""
 
-    bytes_sent: int
-    bytes_received: int
+    @property
+    def bytes_sent(self) -> int:
+        """Return the payload bytes pushed so far."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Return the payload bytes pulled so far."""
 
     def pull(self, version: int, rows: Mapping[str, Int64Array]) -> ModelState:
         """Return all shared dense values and the rows asked for, at one version."""

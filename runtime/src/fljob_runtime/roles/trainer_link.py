@@ -117,6 +117,11 @@ class Link:
         self.reconnects = 0
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
 
+    @property
+    def connected(self) -> bool:
+        """Return whether there is a stream."""
+        return self._stream is not None
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
