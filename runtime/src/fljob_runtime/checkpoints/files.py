@@ -1,18 +1,27 @@
 """Writing files so that a crash leaves the old one or the new one, and saying plainly why it did not work.
 
+Safetensors files are written here tensor by tensor (https://github.com/huggingface/safetensors#format), since
+the library's `save` needs the whole model in memory twice; they are read with the library.
+
 Used by the other modules here. Every OSError becomes a CheckpointError that names the path and the cause.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from fljob_runtime.errors import CheckpointError
+from fljob_runtime.parameters import Float32Array
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -35,6 +44,44 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror}; free space on the checkpoint volume or make it writable"
         ) from error
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One float32 tensor to write: its values are made when their turn comes."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: Callable[[], Float32Array]
+
+
+def write_safetensors(path: Path, tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> str:
+    """Write a safetensors file atomically and return its sha256; raises CheckpointError."""
+    digest = hashlib.sha256()
+
+    def write(file: BinaryIO) -> None:
+        header = _header(tensors, metadata)
+        for piece in (len(header).to_bytes(8, "little"), header):
+            digest.update(piece)
+            file.write(piece)
+        for tensor in tensors:
+            data = np.ascontiguousarray(tensor.values(), "<f4").reshape(-1).view(np.uint8).data
+            digest.update(data)
+            file.write(data)
+
+    write_atomically(path, write)
+    return digest.hexdigest()
+
+
+def _header(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    start = 0
+    for tensor in tensors:
+        stop = start + 4 * math.prod(tensor.shape)
+        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)
 
 
 def sync_folder(folder: Path) -> None:

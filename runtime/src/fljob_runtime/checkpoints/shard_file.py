@@ -6,16 +6,17 @@ sha256 that the manifest names for it: a torn or foreign one raises CheckpointEr
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from fljob_runtime.checkpoints.files import inside, sha256_of, write_atomically
+from fljob_runtime.checkpoints.files import Tensor, inside, sha256_of, write_safetensors
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout
 from fljob_runtime.server.placement import dense_range, owned_ids
@@ -40,19 +41,18 @@ class ShardPart:
 
 
 @dataclass(frozen=True)
-class Written:
-    """A file made: its path relative to the root, and its sha256."""
+class ShardFileName:
+    """A shard's checkpoint file: path relative to the checkpoint root, and sha256."""
 
     path: str
     digest: str
 
 
-def write_shard(root: Path, part: ShardPart) -> Written:
+def write_shard(root: Path, part: ShardPart) -> ShardFileName:
     """Write the part's file durably; raises CheckpointError (full, read-only)."""
     name = f"shard-{part.shard}-of-{part.num_shards}.safetensors"
     relative = f"{part.job_uid}/{part.version}/{name}"
     path = inside(root, relative)
-    tensors = {_DENSE: part.dense, **{_TABLE + table: values for table, values in part.tables.items()}}
     metadata = {
         "format": FORMAT,
         "job_uid": part.job_uid,
@@ -62,22 +62,27 @@ def write_shard(root: Path, part: ShardPart) -> Written:
         "digest": part.digest,
         "layout": part.layout.to_json().decode(),
     }
-    content = save(tensors, metadata)
-    digest = hashlib.sha256(content).hexdigest()
-    write_atomically(path, lambda file: file.write(content))
-    return Written(relative, digest)
+    arrays = {_DENSE: part.dense, **{_TABLE + table: values for table, values in part.tables.items()}}
+    tensors = [Tensor(name, array.shape, partial(np.asarray, array)) for name, array in arrays.items()]
+    return ShardFileName(relative, write_safetensors(path, tensors, metadata))
 
 
-def read_shard(root: Path, relative: str, digest: str) -> ShardPart:
-    """Read a part and check its sha256, its format and its shapes; raises CheckpointError."""
-    path = inside(root, relative)
+def read_shard(root: Path, file: ShardFileName) -> ShardPart:
+    """Read a whole part; checks its sha256, format and shapes. Raises CheckpointError."""
+    header = read_shard_header(root, file)
+    path = inside(root, file.path)
+    tables = {spec.name: read_table(path, spec.name) for spec in header.layout.shared_tables}
+    return replace(header, dense=read_dense(path), tables=tables)
+
+
+def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
+    """Check a part's sha256, format and shapes and return it without its tensors. Raises CheckpointError."""
+    path = inside(root, file.path)
     found = sha256_of(path)
-    if found != digest:
-        raise CheckpointError(f"{path}: sha256 is {found}, the manifest says {digest}: torn or replaced")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    if found != file.digest:
+        raise CheckpointError(f"{path}: sha256 is {found}, the manifest says {file.digest}: torn or replaced")
+    with _opened(path) as tensors:
+        metadata: dict[str, str] = tensors.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"{path}: format {metadata.get('format')!r}, {FORMAT!r} is needed")
         part = ShardPart(
@@ -87,22 +92,46 @@ def read_shard(root: Path, relative: str, digest: str) -> ShardPart:
             num_shards=int(metadata["num_shards"]),
             digest=metadata["digest"],
             layout=ModelLayout.from_json(metadata["layout"].encode()),
-            dense=tensors.pop(_DENSE),
-            tables={name.removeprefix(_TABLE): values for name, values in tensors.items()},
+            dense=np.empty(0, np.float32),
+            tables={},
         )
-    except (SafetensorError, LayoutError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: not a shard's checkpoint: {error}") from error
-    _check_shapes(path, part)
+        shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    wanted = _shapes(part)
+    if shapes != wanted:
+        raise CheckpointError(f"{path}: holds {shapes}, its layout needs {wanted}")
     return part
 
 
-def _check_shapes(path: Path, part: ShardPart) -> None:
+def read_dense(path: Path) -> Float32Array:
+    """Return a checked part's dense range."""
+    return _tensor(path, _DENSE)
+
+
+def read_table(path: Path, name: str) -> Float32Array:
+    """Return a checked part's rows of one table, in id order."""
+    return _tensor(path, _TABLE + name)
+
+
+def _tensor(path: Path, name: str) -> Float32Array:
+    with _opened(path) as tensors:
+        values: Float32Array = tensors.get_tensor(name)
+        return values
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; whatever is wrong with its content becomes a CheckpointError."""
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            yield tensors
+    except (SafetensorError, LayoutError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: not a shard's checkpoint: {error}") from error
+
+
+def _shapes(part: ShardPart) -> dict[str, tuple[int, ...]]:
     start, stop = dense_range(part.layout.dense_size, part.shard, part.num_shards)
-    wanted: dict[str, tuple[int, ...]] = {_DENSE: (stop - start,)}
+    shapes: dict[str, tuple[int, ...]] = {_DENSE: (stop - start,)}
     for spec in part.layout.shared_tables:
         owned = owned_ids(spec.name, spec.shape[0], part.shard, part.num_shards)
-        wanted[_TABLE + spec.name] = (owned.size, spec.shape[1])
-    arrays = {_DENSE: part.dense, **{_TABLE + name: values for name, values in part.tables.items()}}
-    found = {name: values.shape for name, values in arrays.items() if values.dtype == np.float32}
-    if found != wanted:
-        raise CheckpointError(f"{path}: holds {found}, its layout needs {wanted}")
+        shapes[_TABLE + spec.name] = (owned.size, spec.shape[1])
+    return shapes

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fljob_api.spec import RowAveraging, Weighting
-from fljob_runtime.checkpoints.shard_file import ShardPart, Written, read_shard, write_shard
+from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, read_shard, write_shard
 from fljob_runtime.errors import (
     CheckpointError,
     LayoutMismatchError,
@@ -67,7 +67,7 @@ class Shard:
         self._model: ShardModel | None = None
         self._staged: dict[str, Staged] = {}
         self._last_list: tuple[int, tuple[Named, ...]] | None = None
-        self._saved: tuple[int, Written] | None = None
+        self._saved: tuple[int, ShardFileName] | None = None
 
     # Pushes.
 
@@ -259,7 +259,7 @@ class Shard:
             raise StaleError(f"version {version} is not in memory and no checkpoint of it is named")
         if config.checkpoint is None:
             raise CheckpointError(f"cannot read {checkpoint}: this server was started without --checkpoint")
-        part = read_shard(config.checkpoint, checkpoint, digest)
+        part = read_shard(config.checkpoint, ShardFileName(checkpoint, digest))
         wanted = (config.job_uid, version, config.shard, config.num_shards)
         found = (part.job_uid, part.version, part.shard, part.num_shards)
         if found != wanted:

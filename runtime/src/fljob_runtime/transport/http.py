@@ -5,6 +5,7 @@ Used by the three programs. Read-only and without secrets; a NetworkPolicy limit
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -34,7 +35,10 @@ class HttpPort:
         self._server: ThreadingHTTPServer | None = None
 
     def start(self, host: str, port: int) -> int:
-        """Listen (port 0: any) and return the port; raises OSError when it cannot be bound."""
+        """Listen (port 0: any) and return the port; raises OSError when it cannot be bound.
+
+        "[::]" is every address, IPv4 too, as in gRPC.
+        """
         answer = self._answer
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,8 +55,7 @@ class HttpPort:
             def log_message(self, *_: Any) -> None:  # noqa: ANN401 - signature of the base class
                 """Probes are no news."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _listen(host.strip("[]"), port, Handler)
         threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
         return int(self._server.server_address[1])
 
@@ -71,3 +74,22 @@ class HttpPort:
         reason = self._checks[path]()
         status = HTTPStatus.SERVICE_UNAVAILABLE if reason else HTTPStatus.OK
         return status, _TEXT, f"{reason or 'ok'}\n".encode()
+
+
+class _DualStackServer(ThreadingHTTPServer):
+    """Listens on every address of both families."""
+
+    address_family = socket.AF_INET6
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def _listen(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    if host == "::" and socket.has_dualstack_ipv6():
+        return _DualStackServer((host, port), handler)
+    server = ThreadingHTTPServer(("0.0.0.0" if host == "::" else host, port), handler)  # noqa: S104 - asked for
+    server.daemon_threads = True
+    return server

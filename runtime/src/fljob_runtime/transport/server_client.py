@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import MalformedError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, Receipt, ShardState
 from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout, ModelState, RowSet, unpack_dense
@@ -23,16 +23,9 @@ from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.encode import Payload, encode_update, split_rows
 from fljob_runtime.transport.shard_client import ShardClient
 
+__all__ = ["ServerClient", "ShardFileName"]
 IDS_PER_PULL = 1 << 17
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class ShardFileName:
-    """A shard's checkpoint file: path relative to the checkpoint root, and sha256."""
-
-    path: str
-    digest: str
 
 
 class ServerClient:

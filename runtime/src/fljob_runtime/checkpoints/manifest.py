@@ -1,0 +1,121 @@
+"""The manifest of one version, <root>/<uid>/<version>/manifest.json: with it the version is durable.
+
+Written by the coordinator after all shards have answered, read at start. It names every shard's file with its
+sha256 and carries a digest of itself, so a torn one is noticed and skipped. No randomness state is in it:
+cohorts, shuffles and negatives are functions of (seed, round, client).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fljob_runtime.checkpoints.files import inside, write_atomically
+from fljob_runtime.checkpoints.shard_file import ShardFileName
+from fljob_runtime.errors import CheckpointError
+
+FORMAT = "fljob-manifest-1"
+FILE = "manifest.json"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One durable version: its shards' files, in shard order, and the digest of each shard's part."""
+
+    job_uid: str
+    version: int
+    files: tuple[ShardFileName, ...]
+    part_digests: tuple[str, ...]
+
+    @property
+    def num_shards(self) -> int:
+        """Return the number of shards that the version is spread over."""
+        return len(self.files)
+
+
+def write_manifest(root: Path, manifest: Manifest) -> Path:
+    """Write the manifest durably and return its path; raises CheckpointError."""
+    body = {"format": FORMAT, **asdict(manifest)}
+    text = json.dumps({**body, "digest": _digest(body)}, indent=1, sort_keys=True).encode()
+    path = inside(root, f"{manifest.job_uid}/{manifest.version}/{FILE}")
+    write_atomically(path, lambda file: file.write(text))
+    return path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check one manifest; raises CheckpointError when it is torn, changed or not one."""
+    try:
+        body: dict[str, Any] = json.loads(path.read_bytes())
+        digest = body.pop("digest")
+        if body.pop("format") != FORMAT or digest != _digest({"format": FORMAT, **body}):
+            raise CheckpointError(f"{path}: torn, changed or of another format")
+        body["files"] = tuple(ShardFileName(**file) for file in body["files"])
+        body["part_digests"] = tuple(body["part_digests"])
+        return Manifest(**body)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a manifest: {error}") from error
+
+
+def complete_versions(root: Path, job_uid: str, *, at_most: int | None = None) -> list[Manifest]:
+    """Return the job's durable versions, newest first; what is torn or lacks a file is skipped with a warning.
+
+    The files' digests are checked by the shards, when they load them. Raises CheckpointError when the folder
+    cannot be read at all.
+    """
+    found = []
+    for version in reversed(_versions(root / job_uid)):
+        if at_most is not None and version > at_most:
+            continue
+        path = root / job_uid / str(version) / FILE
+        if not path.exists():
+            continue
+        try:
+            found.append(_checked(root, job_uid, version, path))
+        except CheckpointError as error:
+            _log.warning("version %d is skipped: %s", version, error)
+    return found
+
+
+def delete_versions(root: Path, job_uid: str, versions: Iterable[int]) -> None:
+    """Delete versions with all their files, the manifest first; those that are gone already are no fault."""
+    for version in versions:
+        folder = root / job_uid / str(version)
+        try:
+            (folder / FILE).unlink(missing_ok=True)
+            for file in list(folder.iterdir()) if folder.is_dir() else []:
+                file.unlink(missing_ok=True)
+            if folder.is_dir():
+                folder.rmdir()
+        except OSError as error:
+            raise CheckpointError(f"cannot delete {folder}: {error.strerror}") from error
+
+
+def _versions(folder: Path) -> list[int]:
+    try:
+        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"cannot read {folder}: {error.strerror}") from error
+
+
+def _checked(root: Path, job_uid: str, version: int, path: Path) -> Manifest:
+    manifest = read_manifest(path)
+    if (manifest.job_uid, manifest.version) != (job_uid, version):
+        raise CheckpointError(f"{path}: is of version {manifest.version} of job {manifest.job_uid}")
+    for file in manifest.files:
+        if not inside(root, file.path).is_file():
+            raise CheckpointError(f"{path}: {file.path} is missing")
+    return manifest
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

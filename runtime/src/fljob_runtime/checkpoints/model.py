@@ -1,0 +1,79 @@
+"""The finished model: all shards' parts of one version in one safetensors file, with what it is in its metadata.
+
+Called by the coordinator at the end. One table is in memory at a time. Private parameters are not part of it:
+they never left their trainers, and signature.json says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fljob_runtime.checkpoints.files import Tensor, inside, write_atomically, write_safetensors
+from fljob_runtime.checkpoints.manifest import Manifest
+from fljob_runtime.checkpoints.shard_file import ShardFileName, read_dense, read_shard_header, read_table
+from fljob_runtime.errors import CheckpointError
+from fljob_runtime.parameters import Float32Array, ModelLayout, ParamSpec, Scope, unpack_dense
+from fljob_runtime.server.placement import dense_range, owned_ids
+
+FORMAT = "fljob-model-1"
+MODEL = "model.safetensors"
+SIGNATURE = "signature.json"
+
+
+def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> ShardFileName:
+    """Write <uid>/model/model.safetensors and signature.json; return the model's relative path and sha256.
+
+    `about` is added to the signature (job name, model spec, metrics). Raises CheckpointError for a part that
+    is torn, foreign or missing, and for a full volume.
+    """
+    headers = [read_shard_header(root, file) for file in manifest.files]
+    for shard, header in enumerate(headers):
+        found = (header.job_uid, header.version, header.shard, header.num_shards)
+        if found != (manifest.job_uid, manifest.version, shard, manifest.num_shards):
+            raise CheckpointError(f"{manifest.files[shard].path}: holds (job, version, shard, shards) {found}")
+    layout = headers[0].layout
+    if any(header.layout != layout for header in headers):
+        raise CheckpointError(f"the shards of version {manifest.version} have different layouts")
+    paths = [inside(root, file.path) for file in manifest.files]
+    dense = unpack_dense(layout.shared_dense, _whole_dense(paths, layout))
+    tensors = [Tensor(name, values.shape, partial(np.asarray, values)) for name, values in dense.items()]
+    tensors += [Tensor(t.name, t.shape, partial(_whole_table, paths, t)) for t in layout.shared_tables]
+    signature = json.dumps(_signature(manifest, layout, about), sort_keys=True)
+    relative = f"{manifest.job_uid}/model/{MODEL}"
+    metadata = {"format": FORMAT, "signature": signature}
+    digest = write_safetensors(inside(root, relative), tensors, metadata)
+    write_atomically(inside(root, f"{manifest.job_uid}/model/{SIGNATURE}"), lambda file: file.write(signature.encode()))
+    return ShardFileName(relative, digest)
+
+
+def _signature(manifest: Manifest, layout: ModelLayout, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **about,
+        "format": FORMAT,
+        "jobUid": manifest.job_uid,
+        "round": manifest.version,
+        "layout": json.loads(layout.to_json()),
+        "privateParameters": [spec.name for spec in layout.specs if spec.scope is Scope.PRIVATE],
+    }
+
+
+def _whole_dense(paths: list[Path], layout: ModelLayout) -> Float32Array:
+    vector = np.empty(layout.dense_size, np.float32)
+    for shard, path in enumerate(paths):
+        vector[slice(*dense_range(vector.size, shard, len(paths)))] = read_dense(path)
+    return vector
+
+
+def _whole_table(paths: list[Path], spec: ParamSpec) -> Float32Array:
+    if len(paths) == 1:
+        return read_table(paths[0], spec.name)
+    values = np.empty(spec.shape, np.float32)
+    for shard, path in enumerate(paths):
+        values[owned_ids(spec.name, spec.shape[0], shard, len(paths))] = read_table(path, spec.name)
+    return values

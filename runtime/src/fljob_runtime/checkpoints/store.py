@@ -1,0 +1,64 @@
+"""The coordinator's view of a job's checkpoints: durable versions, recording one, the finished model.
+
+Used by roles.shards (its CheckpointStore) and programs.coordinator. A folder: a claim's mount or a run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fljob_runtime.checkpoints.manifest import (
+    Manifest,
+    complete_versions,
+    delete_versions,
+    write_manifest,
+)
+from fljob_runtime.checkpoints.model import assemble_model
+from fljob_runtime.checkpoints.shard_file import ShardFileName
+from fljob_runtime.errors import CheckpointError
+from fljob_runtime.messages import CommitResult
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """Checkpoints of one job under `root`. `about` goes into the finished model's signature."""
+
+    root: Path
+    job_uid: str
+    num_shards: int
+    about: Mapping[str, Any]
+
+    def durable(self, at_most: int) -> list[Manifest]:
+        """Return the complete versions up to `at_most`, newest first; raises CheckpointError.
+
+        Versions made with another number of shards cannot be loaded and are an error that says so.
+        """
+        found = complete_versions(self.root, self.job_uid, at_most=at_most)
+        usable = [manifest for manifest in found if manifest.num_shards == self.num_shards]
+        if found and not usable:
+            raise CheckpointError(
+                f"{self.root / self.job_uid}: checkpoints are of {found[0].num_shards} shards; "
+                f"set spec.server.replicas back from {self.num_shards}"
+            )
+        return usable
+
+    def record(self, version: int, results: Sequence[CommitResult], release: Sequence[int]) -> None:
+        """Write the manifest that makes a version durable, then delete those released; raises CheckpointError."""
+        files = tuple(ShardFileName(result.checkpoint, result.checkpoint_digest) for result in results)
+        digests = tuple(result.digest for result in results)
+        write_manifest(self.root, Manifest(self.job_uid, version, files, digests))
+        delete_versions(self.root, self.job_uid, [old for old in release if old != version])
+
+    def assemble(self, version: int) -> tuple[str, str]:
+        """Write the finished model of a durable version; return its relative path and sha256.
+
+        Raises CheckpointError.
+        """
+        found = next((m for m in self.durable(version) if m.version == version), None)
+        if found is None:
+            raise CheckpointError(f"{self.root / self.job_uid / str(version)}: no complete checkpoint to assemble")
+        model = assemble_model(self.root, found, self.about)
+        return model.path, model.digest

@@ -1,0 +1,130 @@
+"""fljob-server: one shard of the parameter server. Flags in `programs.arguments`; no torch in here.
+
+Starts the gRPC service and the HTTP port, then waits to be told that the job is over or asked to stop. State
+that counts is in the checkpoints: a stop needs no saving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import queue
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from fljob_api import names
+from fljob_api.exit_codes import ExitCode
+from fljob_api.job_config import JobConfig
+from fljob_api.metric_names import SERVER
+from fljob_runtime.errors import TransportError
+from fljob_runtime.programs.arguments import (
+    Common,
+    UsageError,
+    parser,
+    port_of,
+    read_config,
+    set_up_logging,
+)
+from fljob_runtime.server.shard import Shard, ShardConfig
+from fljob_runtime.transport.credentials import Credentials
+from fljob_runtime.transport.errors import exit_code_of
+from fljob_runtime.transport.http import HttpPort
+from fljob_runtime.transport.identity import Identity
+from fljob_runtime.transport.metrics import Metrics
+from fljob_runtime.transport.shard_service import ShardService
+
+_GRACE_S = 1.0
+_DEFAULT_MEMORY_BYTES = 1 << 30
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    flags = _parse(arguments)
+    common = Common.of(flags)
+    set_up_logging(common.log_level, names.ROLE_SERVER)
+    try:
+        return _serve(common, flags, read_config(common.config))
+    except UsageError as error:
+        _log.error("%s", error)
+        return error.code
+    except TransportError as error:
+        _log.error("%s", error)
+        return exit_code_of(error)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    made = parser("fljob-server", "One shard of a job's parameter server.")
+    made.add_argument("--shard", type=int, required=True, help="which shard this is, from 0")
+    made.add_argument("--checkpoint-dir", type=Path, help="default: the pod's mount if spec.checkpoint is set")
+    made.add_argument("--scratch-dir", type=Path, default=Path(names.SCRATCH_DIR), help="updates over the budget")
+    made.add_argument(
+        "--memory-bytes", type=int, default=_DEFAULT_MEMORY_BYTES, help="budget of staged updates in memory"
+    )
+    return made.parse_args(arguments)
+
+
+def _serve(common: Common, flags: argparse.Namespace, config: JobConfig) -> int:
+    """Serve until told to stop; returns the exit code."""
+    wanted: queue.SimpleQueue[tuple[ExitCode, str]] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _: wanted.put((ExitCode.STOPPED, signal.Signals(got).name)))
+    labels = {"namespace": config.namespace, "job": config.name, "shard": str(flags.shard)}
+    metrics = Metrics(SERVER, labels)
+    service = ShardService(
+        Shard(_shard_config(flags, config)),
+        _credentials(common, flags, config),
+        metrics,
+        num_trainers=len(config.spec.trainers),
+        on_shutdown=lambda reason: wanted.put((ExitCode.DONE, reason)),
+    )
+    http = HttpPort(metrics.text)
+    address = f"{common.listen}:{port_of(config.servers[flags.shard])}"
+    try:
+        port = service.start(address)
+        if common.http_port:
+            http.start(common.listen, common.http_port)
+    except OSError as error:
+        raise UsageError(str(error), ExitCode.TEMPORARY) from error
+    _log.info("event=serving shard=%d shards=%d port=%d", flags.shard, len(config.servers), port)
+    code, reason = wanted.get()
+    _log.info("event=stopping code=%d reason=%s", code, reason)
+    service.stop(_GRACE_S)
+    http.stop()
+    return code
+
+
+def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
+    if not 0 <= flags.shard < len(config.servers):
+        raise UsageError(f"--shard {flags.shard}: the job has {len(config.servers)} shards, counted from 0")
+    checkpoint = flags.checkpoint_dir or (Path(names.CHECKPOINT_DIR) if config.spec.checkpoint else None)
+    for flag, folder in (("--checkpoint-dir", checkpoint), ("--scratch-dir", flags.scratch_dir)):
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"{flag} {folder}: no such folder")
+    return ShardConfig(
+        job_uid=config.uid,
+        incarnation=config.incarnation,
+        shard=flags.shard,
+        num_shards=len(config.servers),
+        boot_id=uuid.uuid4().hex,
+        scratch=flags.scratch_dir,
+        memory_bytes=flags.memory_bytes,
+        checkpoint=checkpoint,
+        weighting=config.spec.strategy.weighting,
+        row_averaging=config.spec.strategy.row_averaging,
+    )
+
+
+def _credentials(common: Common, flags: argparse.Namespace, config: JobConfig) -> Credentials:
+    identity = Identity(config.uid, names.ROLE_SERVER, str(flags.shard))
+    if config.tls_enabled:
+        return Credentials.load(common.tls_dir, identity)
+    _log.warning("security.tls is Disabled: anyone who reaches this port can read and change the model")
+    return Credentials.insecure(identity)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
