@@ -12,6 +12,10 @@ from pathlib import Path
 
 from fljob_api.fljob import FLJob
 from fljob_api.progress import Finish, Progress
+from fljob_runtime.backends.folder import LocalRunError, RunFolder, check_data, prepare
+from fljob_runtime.backends.supervisor import Supervisor
+
+__all__ = ["LocalRunError", "RunResult", "RunState", "run_local"]
 
 
 class RunState(StrEnum):
@@ -41,15 +45,22 @@ def run_local(
 ) -> RunResult:
     """Run the job to its end in `run_dir`, or go on with the run that lies there.
 
-    data: folder per trainer name, for the trainers that need one. on_progress is called in the caller's thread
-    with each new Progress. Ctrl-C (KeyboardInterrupt) or SIGTERM (where the caller turns it into one) stops
-    every process within 10 s and raises KeyboardInterrupt again; the same run_dir can be continued. Raises
-    LocalRunError when the folder belongs to another job or a trainer's folder is missing.
+    data: folder per trainer name, for the trainers that need one. on_progress is called in the caller's
+    thread with each new Progress. Ctrl-C (KeyboardInterrupt) or SIGTERM (where the caller turns it into one)
+    stops every process within 10 s and raises KeyboardInterrupt again; the same run_dir can be continued.
+    Raises LocalRunError when the folder belongs to another job or a trainer's folder is missing.
     """
-    raise LocalRunError(
-        f"{run_dir}: the local backend is not connected yet (job {job.key}, {len(data)} folders, {on_progress})"
+    folder = RunFolder(run_dir.resolve())
+    config = prepare(job, folder)
+    where = {name: path.resolve() for name, path in data.items()}
+    check_data(config, where)
+    supervisor = Supervisor(config, folder, where, on_progress)
+    finish = supervisor.run()
+    progress = supervisor.progress
+    model = progress.training.model_uri if progress else None
+    return RunResult(
+        state=RunState(finish.outcome.value),
+        rounds=progress.training.round if progress else 0,
+        model=folder.checkpoint / model if model else None,
+        finish=finish,
     )
-
-
-class LocalRunError(Exception):
-    """The run could not start; the message says which path or argument to change."""
