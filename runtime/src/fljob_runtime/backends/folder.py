@@ -95,7 +95,7 @@ def prepare(job: FLJob, folder: RunFolder) -> JobConfig:
         servers=[f"{_HOST}:{port}" for port in ports[1:]],
     )
     try:
-        for path in (folder.root / "logs", folder.checkpoint):
+        for path in (folder.root / "logs", folder.checkpoint, *(folder.scratch(p) for p in processes(config))):
             path.mkdir(parents=True, exist_ok=True)
         folder.progress.unlink(missing_ok=True)
         _write_certificates(config, folder)

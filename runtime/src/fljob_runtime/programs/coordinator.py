@@ -16,6 +16,7 @@ from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_runtime import registry
+from fljob_runtime.checkpoints.store import FolderStore
 from fljob_runtime.errors import TransportError
 from fljob_runtime.programs.arguments import Common, UsageError, parser, port_of, read_config, set_up_logging
 from fljob_runtime.roles.controls import ControlSource, FileControl, FLJobControl
@@ -27,7 +28,6 @@ from fljob_runtime.roles.progress_sinks import ConfigMapProgress, FileProgress, 
 from fljob_runtime.roles.progress_view import Identity
 from fljob_runtime.roles.publisher import Publisher
 from fljob_runtime.roles.shards import Limits, ShardKeeper
-from fljob_runtime.roles.store import ManifestStore
 from fljob_runtime.rounds.rules import ABSENCE_GRACE_S, Rules, control_of, rules_of
 from fljob_runtime.rounds.values import Event, Lost
 from fljob_runtime.transport import identity as wire_identity
@@ -115,7 +115,7 @@ def run(config: JobConfig, options: Options) -> ExitCode:
     servers = ServerClient(config.servers, credentials, incarnation=config.incarnation)
     keeper = ShardKeeper(
         servers,
-        ManifestStore(root, config.uid, keep=rules.keep) if durable else None,
+        _store(config, root) if durable else None,
         num_shards=len(config.servers),
         emit=inbox.put,
         limits=Limits(reach_s=rules.startup_deadline_s),
@@ -167,6 +167,12 @@ def _serve(
     except OSError as error:
         raise UsageError(str(error), ExitCode.TEMPORARY) from error
     return service
+
+
+def _store(config: JobConfig, root: Path) -> FolderStore:
+    spec = config.spec
+    about = {"job": config.name, "model": spec.model.to_dict(), "dataset": spec.dataset.to_dict(), "seed": spec.seed}
+    return FolderStore(root, config.uid, len(config.servers), about)
 
 
 def _lost(trainer: str) -> Event:

@@ -47,16 +47,16 @@ class Publisher:
             self._closing = self._urgent = True
             self._wake.notify()
         self._thread.join(deadline_s)
-        return not self._thread.is_alive() and self._written is self._newest
+        return not self._thread.is_alive() and self._written == self._newest
 
     def _run(self) -> None:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._urgent, timeout=self._interval_s)
                 progress, closing, self._urgent = self._newest, self._closing, False
-            if progress is not None and progress is not self._written:
+            if progress is not None and progress != self._written:
                 self._write(progress)
-            if closing and self._written is self._newest:
+            if closing and self._written == self._newest:
                 return
 
     def _write(self, progress: Progress) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fljob_api.exit_codes import ExitCode
+from fljob_runtime.checkpoints.manifest import Manifest
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, ShardState
 from fljob_runtime.rounds.values import (
@@ -32,7 +34,6 @@ from fljob_runtime.rounds.values import (
     Unrecoverable,
 )
 from fljob_runtime.transport.errors import exit_code_of
-from fljob_runtime.transport.server_client import ShardFileName
 
 POLL_S = 1.0
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
@@ -66,18 +67,10 @@ class Servers(Protocol):
         """Have the shards end."""
 
 
-@dataclass(frozen=True)
-class DurableVersion:
-    """One version that can be loaded: each shard's file, in shard order."""
-
-    version: int
-    files: tuple[ShardFileName, ...]
-
-
 class CheckpointStore(Protocol):
     """Manifests and the finished model, beside the shards' files."""
 
-    def durable(self, at_most: int) -> list[DurableVersion]:
+    def durable(self, at_most: int) -> Sequence[Manifest]:
         """Return the complete versions up to `at_most`, newest first."""
 
     def record(self, version: int, results: Sequence[CommitResult], release: Sequence[int]) -> None:
