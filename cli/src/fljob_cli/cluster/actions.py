@@ -26,9 +26,8 @@ def submit(cluster: Cluster, path: Path, settings: Sequence[str], *, namespace_g
             )
         cluster = cluster.within(metadata["namespace"])
     manifest.pop("status", None)
-    applied = cluster.apply(manifest)
-    verb = "created" if applied["metadata"].get("generation") == 1 else "applied"
-    _say(cluster, metadata["name"], verb)
+    cluster.apply(manifest)
+    _say(cluster, metadata["name"], "applied")
     return str(metadata["name"]), cluster
 
 

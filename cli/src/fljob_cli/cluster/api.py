@@ -87,11 +87,11 @@ class Cluster:
         items: list[Object] = found["items"]
         return items
 
-    def apply(self, manifest: Object) -> Object:
+    def apply(self, manifest: Object) -> None:
         """Create or change an FLJob by server-side apply."""
         name = manifest["metadata"]["name"]
         with errors(f"FLJob {self.namespace}/{name}"):
-            applied: Object = self._custom.patch_namespaced_custom_object(
+            self._custom.patch_namespaced_custom_object(
                 *self._place,
                 name,
                 manifest,
@@ -100,15 +100,13 @@ class Cluster:
                 _content_type=_APPLY,
                 _request_timeout=REQUEST_S,
             )
-        return applied
 
-    def merge(self, name: str, change: Object) -> Object:
+    def merge(self, name: str, change: Object) -> None:
         """Change some fields of an FLJob."""
         with errors(f"FLJob {self.namespace}/{name}"):
-            changed: Object = self._custom.patch_namespaced_custom_object(
+            self._custom.patch_namespaced_custom_object(
                 *self._place, name, change, _content_type=_MERGE, _request_timeout=REQUEST_S
             )
-        return changed
 
     def delete(self, name: str) -> None:
         """Delete an FLJob; what it owns goes with it."""
