@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 from fljob_api.exit_codes import ExitCode
@@ -24,29 +23,39 @@ _LOG = "pooled.log"
 
 
 class Pooled:
-    """One pooled training. The stack it is given to stops its process."""
+    """One pooled training; `start` begins it and `stop` ends its process, however far it is."""
 
-    def __init__(self, job: FLJob, data: Mapping[str, Path], run_dir: Path, stack: ExitStack) -> None:
+    def __init__(self, job: FLJob, data: Mapping[str, Path], run_dir: Path) -> None:
         self.passes_per_round = job.spec.strategy.local_epochs or 1
+        self._job = job
+        self._data = data
+        self._folder = run_dir
         self._limit_s = float(job.spec.rounds * job.spec.round_timeout_seconds)
-        self._log = run_dir / _LOG
         self._aucs: list[float] = []
         self._changed = threading.Condition()
         self._ended = False
-        config = run_dir / _CONFIG
-        passes = job.spec.rounds * self.passes_per_round
-        folders = {name: str(path) for name, path in data.items()}
-        config.write_text(json.dumps({"job": job.to_manifest(), "data": folders, "passes": passes}), "utf-8")
-        errors = stack.enter_context(self._log.open("wb"))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "fljob_cli.pooled_worker", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
-        )
-        stack.callback(self._stop)
-        threading.Thread(target=self._read, name="pooled", daemon=True).start()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the process has been started."""
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start the process; the run folder must be there."""
+        passes = self._job.spec.rounds * self.passes_per_round
+        folders = {name: str(path) for name, path in self._data.items()}
+        config = self._folder / _CONFIG
+        config.write_text(json.dumps({"job": self._job.to_manifest(), "data": folders, "passes": passes}), "utf-8")
+        with (self._folder / _LOG).open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "fljob_cli.pooled_worker", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        threading.Thread(target=self._read, args=(self._process,), name="pooled", daemon=True).start()
 
     def beside(self, round_number: int) -> str:
         """Return the AUC after as many passes as the round had, or dots while it is being made."""
@@ -71,24 +80,28 @@ class Pooled:
             raise CliError(
                 f"pooled training ended after {len(aucs)} of {wanted} passes",
                 code=ExitCode.CRASH,
-                hint=f"its last words are in {self._log}",
+                hint=f"its last words are in {self._folder / _LOG}",
             )
         return aucs[:wanted]
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101 - made with a pipe
-        for line in self._process.stdout:
-            with self._changed:
-                self._aucs.append(float(json.loads(line)["auc"]))
-                self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the process if it runs."""
+        if self._process is None:
+            return
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(_STOP_S)
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101 - made with a pipe
+        with process.stdout as lines:
+            for line in lines:
+                with self._changed:
+                    self._aucs.append(float(json.loads(line)["auc"]))
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()

@@ -58,7 +58,8 @@ def run_job(request: Request) -> int:
     console = Console(stderr=request.json_output, highlight=False)
     follower = _Follower(_first_record(request, manifest, run_dir), run_dir)
     with _sigterm_interrupts(), ExitStack() as stack:
-        pooled = Pooled(job, data, run_dir, stack) if request.compare_pooled else None
+        pooled = Pooled(job, data, run_dir) if request.compare_pooled else None
+        stack.callback(pooled.stop if pooled else lambda: None)
         _train(job, data, follower, console=console, pooled=pooled)
         if pooled is not None and follower.record.state == "Succeeded":
             _finish_pooled(pooled, follower, console, job)
@@ -109,6 +110,8 @@ def _train(
     )
 
     def on_progress(progress: Progress) -> None:
+        if pooled is not None and not pooled.started:
+            pooled.start()
         follower.take(progress)
         rounds.show(follower.record, progress)
 
