@@ -25,7 +25,7 @@ class Settings:
     log_level: str = "INFO"
     http_port: int = 8080
     workers: int = 4
-    resync_s: float = 120.0
+    resync_s: float = 60.0
     progress_interval_s: float = 10.0
     request_timeout_s: float = 15.0
     lease_duration_s: float = 15.0

@@ -31,7 +31,7 @@ def members(job: FLJob) -> tuple[Member, ...]:
     )
     coordinator = Member(names.ROLE_COORDINATOR, names.coordinator(name), names.ROLE_COORDINATOR, spec.coordinator, ())
     trainers = tuple(
-        Member(names.ROLE_TRAINER, names.trainer(name, t.name), t.name, spec.trainer_template, ("--name", t.name), t)
+        Member(names.ROLE_TRAINER, names.trainer(name, t.name), t.name, spec.trainer_template, ("--trainer", t.name), t)
         for t in spec.trainers
     )
     return (*servers, coordinator, *trainers)
