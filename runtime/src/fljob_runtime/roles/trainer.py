@@ -107,6 +107,7 @@ class Trainer:
         self._layout = local.layout
         self._kept: Kept | None = None
         self._pristine = True
+        self._received = 0  # bytes that the last train report counted
         self._loaded: tuple[int, int] | None = None  # version in the model, and the round whose rows it has
         self._private_round: int | None = 0 if around.store.newest() == 0 else None
         needed = around.store.needed
@@ -164,7 +165,6 @@ class Trainer:
             self._push(kept)
             return
         started, cpu = time.monotonic(), time.process_time()
-        received = self._around.servers.bytes_received
         self._around.pulse.begin("Training", round_number, self._local.samples_per_round)
         self._around.store.discard_after(round_number - 1)
         self._load(round_number - 1, round_number, lambda: self._around.inbox.superseded(round_number))
@@ -181,8 +181,9 @@ class Trainer:
             metrics=update.metrics.to_json(),
             seconds=time.monotonic() - started,
             cpu_seconds=time.process_time() - cpu,
-            bytes_received=self._around.servers.bytes_received - received,
+            bytes_received=self._around.servers.bytes_received - self._received,
         )
+        self._received = self._around.servers.bytes_received
         self._around.metrics.trained(draft)
         self._push(Kept(round_number, update.state.shared(self._layout), update.num_samples, draft))
 

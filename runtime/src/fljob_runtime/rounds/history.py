@@ -59,9 +59,12 @@ class History:
         return max(evaluated, key=lambda commit: _quality(commit.metrics or {}))
 
     def releasable(self, keep: int) -> tuple[int, ...]:
-        """Return the versions that no reader and no restart will ask for once the next round is committed."""
+        """Return the versions that no reader and no restart will ask for once the next round is committed.
+
+        keep: how many of the newest durable versions stay; the last one and the best always do.
+        """
         best = self.best()
-        wanted = {self.committed, *self.durable[-keep:]}
+        wanted = {self.committed, *(self.durable[-keep:] if keep else ())}
         if best is not None and best.durable:
             wanted.add(best.round)
         return tuple(sorted(self.held - wanted))

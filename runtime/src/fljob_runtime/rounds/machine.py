@@ -211,12 +211,11 @@ class RoundMachine:
                 self._tell(event.trainer, self._instruction())
         elif self.state is S.EVALUATING and event.trainer not in self._evaluations:
             self._tell(event.trainer, Evaluate(self.history.committed))
-        self._check_layouts(now)
+        if self.roster.layout_digest:
+            self._check_layouts(now)
 
     def _check_layouts(self, now: float) -> None:
-        """Refuse trainers whose model differs; before version 0 exists the majority is right."""
-        if not self.roster.layout_digest and len(self.roster.present()) < self.rules.required:
-            return
+        """Refuse trainers whose model differs; before the first cohort the majority is right."""
         for trainer in self.roster.settle_layout():
             message = f"{trainer}: its model has another layout than the other trainers'; import all data together"
             self._refuse(trainer, ExitCode.LAYOUT_MISMATCH, message)
@@ -413,6 +412,9 @@ class RoundMachine:
         return last.round % self.rules.evaluate_every == 0 or last.round >= self.control.rounds
 
     def _choose_cohort(self, now: float) -> None:
+        self._check_layouts(now)
+        if self.over or not self._enough(now):
+            return
         candidates = self.roster.present()
         number = self.history.committed + 1
         size = 1 if number == 0 else self.rules.cohort_size
@@ -468,7 +470,7 @@ class RoundMachine:
         listed = self.history.accepted or _NOTHING
         last_round = self.round >= self.control.rounds
         checkpoint = last_round or self.round % self.rules.checkpoint_every == 0 or self._pause_at is not None
-        release = self.history.releasable(self.rules.keep)
+        release = self.history.releasable(self.rules.keep - 1 if checkpoint else self.rules.keep)
         self.history.held -= set(release)
         self._do(DoCommit(self.round, listed.accepted, checkpoint, release))
 
