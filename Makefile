@@ -10,7 +10,7 @@ help: ## list the targets
 
 .venv/.installed: constraints.txt requirements-dev.txt $(wildcard */pyproject.toml)
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
 .PHONY: install

@@ -25,6 +25,8 @@ BREAKS = {
     "messages of the wire are touched only in transport": ("fljob_runtime/roles/journal", "fljob_api.wire.server_pb2"),
     "coordinator and server do not load torch": ("fljob_runtime/server/fold", "fljob_runtime.models.ncf"),
     "layers of the operator": ("fljob_operator/desired/jobs", "fljob_operator.policies.cleanup"),
+    "only wakeups imports kopf": ("fljob_operator/queue", "kopf"),
+    "only cluster and wakeups talk to the API server": ("fljob_operator/observe", "kubernetes"),
     "what decides in the operator does no input or output": ("fljob_operator/desired/roles", "asyncio"),
 }
 
