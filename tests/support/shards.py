@@ -1,0 +1,192 @@
+"""A small model, its updates, and real shards behind real mutual TLS on loopback, for the tests of the server."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fljob_api import names, pki
+from fljob_api.metric_names import SERVER
+from fljob_runtime.messages import AcceptedUpdate, CommitResult
+from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
+from fljob_runtime.server.shard import Named, Shard, ShardConfig
+from fljob_runtime.server.staging import PushHeader, Staged
+from fljob_runtime.transport.credentials import Credentials
+from fljob_runtime.transport.encode import Payload, encode_update
+from fljob_runtime.transport.identity import Identity
+from fljob_runtime.transport.metrics import Metrics
+from fljob_runtime.transport.server_client import ServerClient
+from fljob_runtime.transport.shard_service import ShardService
+
+UID = "11111111-2222-3333-4444-555555555555"
+DEADLINE_S = 20.0
+NUM_ITEMS, DIM = 40, 2
+LAYOUT = ModelLayout(
+    (
+        ParamSpec("weight", (2, 3)),
+        ParamSpec("items", (NUM_ITEMS, DIM), Kind.ROWS),
+        ParamSpec("bias", (3,)),
+        ParamSpec("users", (4, DIM), Kind.ROWS, Scope.PRIVATE),
+    )
+)
+
+
+def update(value: float, rows: Mapping[int, float] | None = None, *, weight: float = 1.0) -> ModelState:
+    """Return an update whose dense values are all `value`, and whose rows by id are filled with theirs."""
+    touched = dict(sorted((rows or {}).items()))
+    ids = np.array(list(touched), np.int64)
+    values = np.repeat(np.array(list(touched.values()), np.float32)[:, None], DIM, axis=1)
+    dense = {spec.name: np.full(spec.shape, value, np.float32) for spec in LAYOUT.shared_dense}
+    return ModelState(dense, {"items": RowSet(ids, values, np.full(len(ids), weight))} if touched else {})
+
+
+def initial(value: float = 0.0) -> ModelState:
+    """Return the update of round 0: every row, all values alike."""
+    return update(value, dict.fromkeys(range(NUM_ITEMS), value))
+
+
+def config(tmp_path: Path, **changes: object) -> ShardConfig:
+    """Return a shard's configuration: alone, with checkpoints and scratch under tmp_path."""
+    base = ShardConfig(
+        job_uid=UID,
+        incarnation=0,
+        shard=0,
+        num_shards=1,
+        boot_id="boot",
+        scratch=tmp_path,
+        memory_bytes=1 << 20,
+        checkpoint=tmp_path,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def header(payload: Payload, round_: int, trainer: str, **changes: object) -> PushHeader:
+    """Return the header of an update's payload."""
+    base = PushHeader(
+        job_uid=UID,
+        incarnation=0,
+        round=round_,
+        trainer=trainer,
+        attempt=0,
+        num_samples=1,
+        blocks=payload.blocks,
+        layout=LAYOUT.to_json() if round_ == 0 else b"",
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def push(shard: Shard, state: ModelState, round_: int, trainer: str, **changes: object) -> Staged:
+    """Stage an update at a shard, as the service would."""
+    payload = encode_update(LAYOUT, state, shard.config.num_shards)[shard.config.shard]
+    intake = shard.open_push(header(payload, round_, trainer, **changes))
+    for array in payload.arrays:
+        intake.write(np.ascontiguousarray(array).tobytes())
+    return shard.close_push(intake)
+
+
+def named(*staged: Staged) -> list[Named]:
+    """Return the list that a commit names these updates by."""
+    return [Named(s.header.trainer, s.header.attempt, s.digest) for s in staged]
+
+
+def begun(tmp_path: Path, value: float = 0.0, **changes: object) -> Shard:
+    """Return a shard with version 0 committed, all values alike."""
+    shard = Shard(config(tmp_path, **changes))
+    shard.commit(0, named(push(shard, initial(value), 0, "a")), checkpoint=False)
+    return shard
+
+
+def commit(shard: Shard, round_: int, *staged: Staged, checkpoint: bool = False) -> CommitResult:
+    """Commit these updates."""
+    return shard.commit(round_, named(*staged), checkpoint=checkpoint)
+
+
+@functools.cache
+def authority(uid: str = UID) -> pki.Authority:
+    """Return the job's authority, made once."""
+    return pki.make_authority(uid)
+
+
+@functools.cache
+def credentials(role: str, name: str, uid: str = UID) -> Credentials:
+    """Return the credentials of one process of a job."""
+    leaf = pki.issue(authority(uid), role, name)
+    return Credentials(Identity(uid, role, name), leaf.authority_certificate, leaf.certificate, leaf.key)
+
+
+@dataclass
+class Servers:
+    """Shards that listen on loopback; use as a context manager."""
+
+    services: list[ShardService]
+    shards: list[Shard]
+    addresses: list[str]
+    shutdowns: list[str]
+    credentials: Callable[[str, str], Credentials]
+    clients: list[ServerClient]
+
+    @classmethod
+    def start(
+        cls,
+        tmp_path: Path,
+        num_shards: int = 1,
+        *,
+        secure: bool = True,
+        num_trainers: int = 4,
+        **changes: object,
+    ) -> Servers:
+        """Start the shards, each with a certificate of its own."""
+        make = credentials if secure else _insecure
+        made = cls([], [], [], [], make, [])
+        for number in range(num_shards):
+            shard = Shard(config(tmp_path, shard=number, num_shards=num_shards, **changes))
+            service = ShardService(
+                shard,
+                make(names.ROLE_SERVER, str(number)),
+                Metrics(SERVER, {"namespace": "test", "job": "job", "shard": str(number)}),
+                num_trainers=num_trainers,
+                on_shutdown=made.shutdowns.append,
+            )
+            made.addresses.append(f"127.0.0.1:{service.start('127.0.0.1:0')}")
+            made.services.append(service)
+            made.shards.append(shard)
+        return made
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self.clients:
+            client.close()
+        for service in self.services:
+            service.stop(0.0)
+
+    def trainer(self, name: str = "a") -> ServerClient:
+        """Return a trainer's client."""
+        return self.client(names.ROLE_TRAINER, name)
+
+    def coordinator(self) -> ServerClient:
+        """Return the coordinator's client."""
+        return self.client(names.ROLE_COORDINATOR, "coordinator")
+
+    def client(self, role: str, name: str) -> ServerClient:
+        """Return a client with the certificate of this role and name."""
+        client = ServerClient(self.addresses, self.credentials(role, name), layout=LAYOUT)
+        self.clients.append(client)
+        return client
+
+    def round(self, round_: int, updates: Mapping[str, ModelState], **options: bool) -> Sequence[CommitResult]:
+        """Push the trainers' updates and commit them."""
+        accepted = [
+            AcceptedUpdate(name, 0, self.trainer(name).push(round_, 0, state, 1, deadline_s=DEADLINE_S))
+            for name, state in updates.items()
+        ]
+        return self.coordinator().commit(round_, accepted, deadline_s=DEADLINE_S, **options)
+
+
+def _insecure(role: str, name: str) -> Credentials:
+    return Credentials.insecure(Identity(UID, role, name))

@@ -1,0 +1,58 @@
+"""Means of staged updates, with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fljob_runtime.parameters import Float32Array
+from fljob_runtime.server.fold import fold_dense, fold_rows
+from fljob_runtime.server.staging import StagedRows
+
+
+def floats(*values: float) -> Float32Array:
+    return np.array(values, np.float32)
+
+
+def rows(positions: list[int], values: list[float], weights: list[float]) -> StagedRows:
+    return StagedRows(np.array(positions, np.int64), floats(*values).reshape(-1, 1), np.array(weights))
+
+
+def test_dense_mean_is_weighted() -> None:
+    assert fold_dense([floats(1, 2), floats(4, 8)], [1.0, 2.0]).tolist() == [3.0, 6.0]
+
+
+def test_dense_mean_of_one_client_is_its_values_bit_for_bit() -> None:
+    values = np.random.default_rng(0).normal(size=100_003).astype(np.float32)
+    assert np.array_equal(fold_dense([values], [497_065.0]), values)
+
+
+def test_dense_mean_is_the_same_however_the_vector_is_cut() -> None:
+    random = np.random.default_rng(0)
+    vectors = [random.normal(size=70_001).astype(np.float32) for _ in range(3)]
+    weights = [3.0, 7.0, 11.0]
+    parts = [fold_dense([v[cut] for v in vectors], weights) for cut in (slice(0, 12_345), slice(12_345, None))]
+    assert np.array_equal(np.concatenate(parts), fold_dense(vectors, weights))
+
+
+def test_row_is_averaged_over_those_who_touched_it() -> None:
+    folded = fold_rows([rows([0, 2], [1, 10], [1, 1]), rows([2], [40], [2])], np.zeros((4, 1), np.float32))
+    assert folded.positions.tolist() == [0, 2]
+    assert folded.values.tolist() == [[1.0], [30.0]]
+
+
+def test_row_averaged_over_all_counts_the_absent_with_its_present_value() -> None:
+    current = floats(0, 0, 8, 0).reshape(-1, 1)
+    folded = fold_rows([rows([2], [16], [1])], current, over_all=4.0)
+    assert folded.values.tolist() == [[10.0]]
+
+
+def test_rows_of_many_blocks_are_all_folded() -> None:
+    positions = list(range(0, 100_000, 7))
+    update = rows(positions, [float(p) for p in positions], [3.0] * len(positions))
+    folded = fold_rows([update], np.zeros((100_000, 1), np.float32))
+    assert folded.positions.tolist() == positions
+    assert folded.values[:, 0].tolist() == [float(p) for p in positions]
+
+
+def test_no_row_touched_folds_to_nothing() -> None:
+    assert fold_rows([], np.zeros((4, 3), np.float32)).values.shape == (0, 3)

@@ -1,0 +1,95 @@
+"""The committed values do not depend on arrival order, repeats, retries or the number of shards, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fljob_runtime.parameters import ModelState, RowSet, pack_dense
+from fljob_runtime.server.placement import dense_range, owned_ids
+from fljob_runtime.server.shard import Shard
+from support.shards import DIM, LAYOUT, NUM_ITEMS, config, initial, named, push
+
+TRAINERS = ("a", "b", "c", "d")
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """How one run goes: shards, and per round the order of arrivals, repeats included, with their attempts."""
+
+    num_shards: int
+    arrivals: tuple[tuple[str, ...], ...]
+
+
+disorders = st.builds(
+    Disorder,
+    num_shards=st.integers(1, 4),
+    arrivals=st.tuples(
+        *[
+            st.permutations(TRAINERS).flatmap(
+                lambda order: st.lists(st.sampled_from(TRAINERS), max_size=4).map(lambda more: (*order, *more))
+            )
+        ]
+        * ROUNDS
+    ),
+)
+
+
+def trained(round_: int, trainer: str) -> tuple[ModelState, int]:
+    """Return a trainer's update of a round and its number of samples: values that do not sum exactly."""
+    random = np.random.default_rng([round_, TRAINERS.index(trainer)])
+    ids = np.flatnonzero(random.random(NUM_ITEMS) < 0.4)
+    values = random.normal(size=(len(ids), DIM)).astype(np.float32)
+    dense = {s.name: random.normal(size=s.shape).astype(np.float32) for s in LAYOUT.shared_dense}
+    rows = RowSet(ids, values, random.integers(1, 50, len(ids)).astype(np.float64))
+    return ModelState(dense, {"items": rows}), int(random.integers(1, 1000))
+
+
+def run(tmp_path: Path, disorder: Disorder) -> bytes:
+    """Return all shared values after the rounds."""
+    shards = [Shard(config(tmp_path, shard=i, num_shards=disorder.num_shards)) for i in range(disorder.num_shards)]
+    for shard in shards:
+        shard.commit(0, named(push(shard, initial(), 0, "a")), checkpoint=False)
+    for round_, arrivals in enumerate(disorder.arrivals, start=1):
+        for shard in shards:
+            staged = {}
+            for attempt, trainer in enumerate(arrivals):
+                state, samples = trained(round_, trainer)
+                staged[trainer] = push(shard, state, round_, trainer, attempt=attempt, num_samples=samples)
+            shard.commit(round_, named(*reversed(staged.values())), checkpoint=False)
+    return whole(shards)
+
+
+def whole(shards: list[Shard]) -> bytes:
+    dense = np.empty(LAYOUT.dense_size, np.float32)
+    items = np.empty((NUM_ITEMS, DIM), np.float32)
+    for number, shard in enumerate(shards):
+        dense[slice(*dense_range(dense.size, number, len(shards)))] = shard.model().dense(ROUNDS)
+        items[owned_ids("items", NUM_ITEMS, number, len(shards))] = shard.model().table("items")
+    return dense.tobytes() + items.tobytes()
+
+
+@pytest.fixture(scope="module")
+def orderly(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The values of the plain run: one shard, trainers in order of their names, nothing repeated."""
+    return run(tmp_path_factory.mktemp("orderly"), Disorder(1, (TRAINERS,) * ROUNDS))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(disorder=disorders)
+def test_any_disorder_gives_the_orderly_values(tmp_path: Path, orderly: bytes, disorder: Disorder) -> None:
+    assert run(tmp_path, disorder) == orderly
+
+
+def test_the_orderly_values_are_the_formula_s(orderly: bytes) -> None:
+    updates = [trained(ROUNDS, trainer) for trainer in TRAINERS]
+    total = sum(samples for _, samples in updates)
+    vectors = [pack_dense(LAYOUT.shared_dense, state.dense).astype(np.float64) for state, _ in updates]
+    mean = sum(v * n for v, (_, n) in zip(vectors, updates, strict=True)) / total
+    assert np.array_equal(np.frombuffer(orderly, np.float32)[: LAYOUT.dense_size], mean.astype(np.float32))

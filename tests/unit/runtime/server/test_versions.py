@@ -1,0 +1,91 @@
+"""Committed versions: the newest in full, older ones from what was overwritten."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fljob_runtime.errors import MalformedError, NotReadyError, StaleError
+from fljob_runtime.server.fold import FoldedRows
+from fljob_runtime.server.versions import ShardModel
+from support.shards import DIM, LAYOUT, NUM_ITEMS
+
+ALL = np.arange(NUM_ITEMS)
+
+
+def dense(value: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    return np.full(9, value, np.float32)
+
+
+def folded(positions: list[int], value: float) -> dict[str, FoldedRows]:
+    return {"items": FoldedRows(np.array(positions, np.int64), np.full((len(positions), DIM), value, np.float32))}
+
+
+@pytest.fixture
+def model() -> ShardModel:
+    """Version 0 all zero; 1 sets rows 1, 2 to 10; 2 sets rows 2, 3 to 20."""
+    made = ShardModel(LAYOUT, 0, 1)
+    made.install(0, dense(0), {"items": np.zeros((NUM_ITEMS, DIM), np.float32)}, "d0")
+    made.advance(dense(1), folded([1, 2], 10.0), "d1")
+    made.advance(dense(2), folded([2, 3], 20.0), "d2")
+    return made
+
+
+def column(model: ShardModel, version: int, positions: list[int]) -> list[float]:
+    values: list[float] = model.rows(version, "items", np.array(positions, np.int64))[:, 0].tolist()
+    return values
+
+
+@pytest.mark.parametrize(("version", "expected"), [(0, [0, 0, 0, 0]), (1, [0, 10, 10, 0]), (2, [0, 10, 20, 20])])
+def test_every_held_version_can_be_read(model: ShardModel, version: int, expected: list[float]) -> None:
+    assert column(model, version, [0, 1, 2, 3]) == expected
+
+
+def test_dense_is_that_of_the_version(model: ShardModel) -> None:
+    assert [float(model.dense(version)[0]) for version in (0, 1, 2)] == [0.0, 1.0, 2.0]
+
+
+def test_rewinding_brings_the_old_values_back(model: ShardModel) -> None:
+    model.rewind(0)
+    assert (model.newest, model.versions) == (0, (0,))
+    assert not model.rows(0, "items", ALL).any()
+
+
+def test_after_rewinding_the_same_commit_gives_the_same_values(model: ShardModel) -> None:
+    model.rewind(1)
+    model.advance(dense(2), folded([2, 3], 20.0), "d2")
+    assert column(model, 2, [1, 2, 3]) == [10, 20, 20]
+    assert column(model, 1, [1, 2, 3]) == [10, 10, 0]
+
+
+def test_releasing_forgets_a_version_and_those_before(model: ShardModel) -> None:
+    model.release(1)
+    assert model.versions == (2,)
+
+
+def test_the_newest_version_is_never_released(model: ShardModel) -> None:
+    model.release(7)
+    assert model.versions == (2,)
+
+
+def test_a_released_version_is_stale(model: ShardModel) -> None:
+    model.release(0)
+    with pytest.raises(StaleError, match="version 0 is gone; held are"):
+        model.rows(0, "items", ALL)
+
+
+def test_a_version_to_come_is_not_ready(model: ShardModel) -> None:
+    with pytest.raises(NotReadyError, match="version 3 is not committed yet"):
+        model.dense(3)
+
+
+def test_rows_of_another_shard_are_refused() -> None:
+    part = ShardModel(LAYOUT, 0, 2)
+    with pytest.raises(MalformedError, match="ids of another shard"):
+        part.locate("items", ALL)
+
+
+def test_only_own_rows_are_stored() -> None:
+    sizes = [len(ShardModel(LAYOUT, shard, 4).table("items")) for shard in range(4)]
+    assert sum(sizes) == NUM_ITEMS
+    assert max(sizes) < NUM_ITEMS
