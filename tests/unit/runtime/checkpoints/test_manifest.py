@@ -1,0 +1,106 @@
+"""Manifests: which versions are durable."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from fljob_runtime.checkpoints.manifest import (
+    Manifest,
+    complete_versions,
+    delete_versions,
+    read_manifest,
+    write_manifest,
+)
+from fljob_runtime.checkpoints.shard_file import ShardFileName
+from fljob_runtime.errors import CheckpointError
+from support.shards import UID
+
+
+def durable(root: Path, version: int, uid: str = UID) -> Path:
+    """Make a version with one (empty) shard file and its manifest; return the manifest's path."""
+    file = ShardFileName(f"{uid}/{version}/shard-0-of-1.safetensors", "0" * 64)
+    path = write_manifest(root, Manifest(uid, version, (file,), ("d",)))
+    (root / file.path).write_bytes(b"")
+    return path
+
+
+def versions(root: Path, at_most: int | None = None) -> list[int]:
+    return [manifest.version for manifest in complete_versions(root, UID, at_most=at_most)]
+
+
+def test_a_manifest_comes_back(tmp_path: Path) -> None:
+    manifest = Manifest(UID, 4, (ShardFileName("a", "b"), ShardFileName("c", "d")), ("e", "f"))
+    assert read_manifest(write_manifest(tmp_path, manifest)) == manifest
+
+
+def test_durable_versions_come_newest_first(tmp_path: Path) -> None:
+    for version in (2, 10, 9):
+        durable(tmp_path, version)
+    assert versions(tmp_path) == [10, 9, 2]
+
+
+def test_versions_after_the_wanted_one_are_left_out(tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        durable(tmp_path, version)
+    assert versions(tmp_path, at_most=2) == [2, 1]
+
+
+def test_a_job_without_checkpoints_has_none(tmp_path: Path) -> None:
+    assert versions(tmp_path) == []
+
+
+def test_a_version_without_manifest_is_not_durable(tmp_path: Path) -> None:
+    durable(tmp_path, 2).unlink()
+    assert versions(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"digest": "x", "format": "y"}'])
+def test_a_torn_manifest_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    durable(tmp_path, 1)
+    durable(tmp_path, 2).write_text(text)
+    with caplog.at_level(logging.WARNING):
+        assert versions(tmp_path) == [1]
+    assert "version 2 is skipped" in caplog.text
+
+
+def test_a_changed_manifest_is_skipped(tmp_path: Path) -> None:
+    path = durable(tmp_path, 2)
+    body = json.loads(path.read_text())
+    body["files"][0]["digest"] = "f" * 64
+    path.write_text(json.dumps(body))
+    assert versions(tmp_path) == []
+
+
+def test_a_manifest_whose_file_is_gone_is_skipped(tmp_path: Path) -> None:
+    path = durable(tmp_path, 2)
+    (path.parent / "shard-0-of-1.safetensors").unlink()
+    assert versions(tmp_path) == []
+
+
+def test_another_job_s_manifest_is_skipped(tmp_path: Path) -> None:
+    foreign = durable(tmp_path, 2, uid="other").read_bytes()
+    durable(tmp_path, 2).write_bytes(foreign)
+    assert versions(tmp_path) == []
+
+
+def test_deleted_versions_are_gone_and_the_others_stay(tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        durable(tmp_path, version)
+    delete_versions(tmp_path, UID, [1, 3])
+    assert versions(tmp_path) == [2]
+    assert not (tmp_path / UID / "1").exists()
+
+
+def test_deleting_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
+    delete_versions(tmp_path, UID, [7])
+    assert versions(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / UID).write_text("a file")
+    with pytest.raises(CheckpointError, match=f"cannot read .*{UID}"):
+        versions(tmp_path)

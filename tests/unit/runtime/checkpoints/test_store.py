@@ -1,0 +1,58 @@
+"""The coordinator's view of the checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fljob_runtime.checkpoints.files import sha256_of
+from fljob_runtime.checkpoints.store import FolderStore
+from fljob_runtime.errors import CheckpointError
+from support.shards import UID, begun, commit, push, update
+
+
+def store(root: Path, num_shards: int = 1) -> FolderStore:
+    return FolderStore(root, UID, num_shards, {})
+
+
+def recorded(root: Path, num_rounds: int, release: dict[int, list[int]] | None = None) -> FolderStore:
+    """Run rounds with a checkpoint each, recorded in the store."""
+    made, shard = store(root), begun(root)
+    for round_ in range(1, num_rounds + 1):
+        result = commit(shard, round_, push(shard, update(round_), round_, "a"), checkpoint=True)
+        made.record(round_, [result], (release or {}).get(round_, []))
+    return made
+
+
+def test_recorded_versions_are_durable(tmp_path: Path) -> None:
+    assert [manifest.version for manifest in recorded(tmp_path, 3).durable(3)] == [3, 2, 1]
+
+
+def test_released_versions_are_deleted(tmp_path: Path) -> None:
+    made = recorded(tmp_path, 3, release={3: [1, 2]})
+    assert [manifest.version for manifest in made.durable(3)] == [3]
+    assert sorted(path.name for path in (tmp_path / UID).iterdir()) == ["3"]
+
+
+def test_a_version_that_was_not_recorded_is_not_durable(tmp_path: Path) -> None:
+    shard = begun(tmp_path)
+    commit(shard, 1, push(shard, update(1.0), 1, "a"), checkpoint=True)
+    assert store(tmp_path).durable(1) == []
+
+
+def test_checkpoints_of_another_number_of_shards_are_an_error(tmp_path: Path) -> None:
+    recorded(tmp_path, 1)
+    with pytest.raises(CheckpointError, match=r"checkpoints are of 1 shards; set spec.server.replicas back from 2"):
+        store(tmp_path, num_shards=2).durable(1)
+
+
+def test_the_finished_model_has_the_digest_of_its_file(tmp_path: Path) -> None:
+    path, digest = recorded(tmp_path, 2).assemble(2)
+    assert path == f"{UID}/model/model.safetensors"
+    assert digest == sha256_of(tmp_path / path)
+
+
+def test_a_version_that_is_not_durable_cannot_be_assembled(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no complete checkpoint to assemble"):
+        recorded(tmp_path, 1).assemble(2)
