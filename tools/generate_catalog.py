@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fljob_api.catalog import NEEDS_FOLDER
 from fljob_runtime import registry
 
 
@@ -15,7 +16,11 @@ def main() -> None:
     registry.load()
     path = Path(sys.argv[1] if sys.argv[1:] else ".") / "api/src/fljob_api/catalog.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_without_titles(registry.catalog()), indent=1, sort_keys=True)
+    kinds = registry.catalog()
+    for name, schema in kinds["datasets"].items():
+        data, _ = registry.find(registry.RegistryKind.DATASET, name)
+        schema[NEEDS_FOLDER] = getattr(data, "needs_folder", False)
+    text = json.dumps(_without_titles(kinds), indent=1, sort_keys=True)
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -42,6 +42,22 @@ def test_validate_accepts_the_examples(path: Path) -> None:
     assert validate(read(path.read_text(encoding="utf-8")).value) == ()
 
 
+def test_a_trainer_without_data_is_refused_in_a_cluster() -> None:
+    manifest = minimal(dataset={"name": "movielens"})
+
+    problems = validate(manifest, in_cluster=True)
+
+    assert [problem.path for problem in problems] == ["spec.trainers[0].data", "spec.trainers[1].data"]
+
+
+def test_a_trainer_without_data_is_accepted_in_a_local_run_which_gives_it_by_flag() -> None:
+    assert validate(minimal(dataset={"name": "movielens"})) == ()
+
+
+def test_a_dataset_that_makes_itself_needs_no_data_in_a_cluster() -> None:
+    assert validate(minimal(), in_cluster=True) == ()
+
+
 def test_every_rule_between_fields_has_a_case() -> None:
     refused = {problem.message for case in RULES for problem in validate(changed(minimal(), case.changes))}
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from fljob_api.problems import Problem, child, nearest
 
+NEEDS_FOLDER = "x-needs-folder"
 _TRUTHS = ("true", "false")
 _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "minimum": ("at least", operator.ge),
@@ -29,12 +30,16 @@ _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One built-in: what it is in a line, and the JSON schema of each of its parameters."""
+    """One built-in: what it is in a line, and the JSON schema of each of its parameters.
+
+    needs_folder: a dataset that has no data unless trainers[].data says where it lies.
+    """
 
     name: str
     help: str
     parameters: Mapping[str, Mapping[str, Any]]
     required: tuple[str, ...] = ()
+    needs_folder: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,7 @@ def _entry(name: str, schema: Mapping[str, Any]) -> Entry:
         help=schema.get("description", ""),
         parameters={key: _resolved(value, definitions) for key, value in schema.get("properties", {}).items()},
         required=tuple(schema.get("required", ())),
+        needs_folder=schema.get(NEEDS_FOLDER, False),
     )
 
 

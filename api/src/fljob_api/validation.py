@@ -24,10 +24,13 @@ from fljob_api.rules import Rule, list_map_key
 from fljob_api.spec import FLJobSpec
 
 
-def validate(manifest: Mapping[str, Any], catalog: Catalog | None = None) -> tuple[Problem, ...]:
+def validate(
+    manifest: Mapping[str, Any], catalog: Catalog | None = None, *, in_cluster: bool = False
+) -> tuple[Problem, ...]:
     """Return every fault of an FLJob manifest (plain data); empty when it is valid.
 
-    `status` is not looked at. `catalog`: the built-in names, by default those of this release.
+    `status` is not looked at. `catalog`: the built-in names, by default those of this release. `in_cluster`: also
+    refuse a trainer without data whose dataset needs some, which in a local run may come by `--data`.
     """
     problems = _identity(manifest)
     if problems:
@@ -36,8 +39,10 @@ def validate(manifest: Mapping[str, Any], catalog: Catalog | None = None) -> tup
         job = FLJob.from_dict({key: value for key, value in manifest.items() if key != "status"})
     except ValidationError as error:
         return tuple(_problem(detail) for detail in error.errors(include_url=False))
+    known = catalog or built_in()
     broken = [*_broken_rules(job.spec, "spec"), *_duplicates(job.spec, "spec")]
-    return (*broken, *_unknown_names(job.spec, catalog or built_in()))
+    homeless = _without_data(job.spec, known) if in_cluster else ()
+    return (*broken, *_unknown_names(job.spec, known), *homeless)
 
 
 def _identity(manifest: Mapping[str, Any]) -> tuple[Problem, ...]:
@@ -127,6 +132,14 @@ def _duplicates(value: ApiModel, path: str) -> Iterator[Problem]:
             seen.add(text)
     for at, part in _nested(value, path):
         yield from _duplicates(part, at)
+
+
+def _without_data(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:
+    entry = catalog.kinds["datasets"].get(spec.dataset.name)
+    if entry is not None and entry.needs_folder:
+        for index, trainer in enumerate(spec.trainers):
+            if trainer.data is None:
+                yield Problem(f"spec.trainers[{index}].data", f"is required for the dataset {entry.name}")
 
 
 def _unknown_names(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:

@@ -20,19 +20,22 @@ from fljob_cli.errors import CliError, InputError
 from fljob_cli.overrides import apply_overrides
 
 
-def load(path: Path, settings: Sequence[str] = ()) -> FLJob:
+def load(path: Path, settings: Sequence[str] = (), *, in_cluster: bool = False) -> FLJob:
     """Read, override and check a manifest (`-`: standard input), with every default filled in.
 
     Raises CliError for an unreadable file and InputError with every fault, its path and line.
     """
-    return parse(load_value(path, settings))
+    return parse(load_value(path, settings, in_cluster=in_cluster))
 
 
-def load_value(path: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
-    """Read, override and check a manifest and return it as written, without defaults."""
+def load_value(path: Path, settings: Sequence[str] = (), *, in_cluster: bool = False) -> dict[str, Any]:
+    """Read, override and check a manifest and return it as written, without defaults.
+
+    `in_cluster`: where nobody can give a trainer's data by `--data`, so that the manifest must.
+    """
     manifest = _read(path)
     value = apply_overrides(manifest.value, settings)
-    problems = validate(value)
+    problems = validate(value, in_cluster=in_cluster)
     if problems:
         raise InputError(str(path), [_placed(problem, manifest) for problem in problems])
     return value

@@ -35,7 +35,7 @@ class _Dumper(yaml.SafeDumper):
 
 def print_children(path: Path, settings: Sequence[str], *, image: str) -> None:
     """Print the children of a checked manifest as YAML documents, in the order of their creation."""
-    job = manifests.load(path, settings)
+    job = manifests.load(path, settings, in_cluster=True)
     job = job.model_copy(update={"metadata": job.metadata.model_copy(update={"uid": _UID})})
     for child in children(job, image=image):
         sys.stdout.write("---\n" + yaml.dump(child, Dumper=_Dumper, sort_keys=False, width=110))

@@ -197,7 +197,7 @@ class Controller:
 
 def _parse(raw: Manifest) -> tuple[FLJob | None, list[str]]:
     """Return the typed object, and what validation says against it in words."""
-    problems = [f"{p.path}: {p.message}" for p in validate(_plain(raw))]
+    problems = [f"{p.path}: {p.message}" for p in validate(_plain(raw), in_cluster=True)]
     try:
         return FLJob.from_dict(raw), problems
     except ValidationError as error:

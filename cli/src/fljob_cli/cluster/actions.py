@@ -16,7 +16,7 @@ def submit(cluster: Cluster, path: Path, settings: Sequence[str], *, namespace_g
 
     The namespace is that of the command line, else the manifest's, else the context's.
     """
-    manifest = manifests.load_value(path, settings)
+    manifest = manifests.load_value(path, settings, in_cluster=True)
     metadata = manifest["metadata"]
     if "namespace" in metadata:
         if namespace_given and metadata["namespace"] != cluster.namespace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,12 @@ class HeldOut:
 
 
 class SiteData(ABC):
-    """One client's data. num_users and num_items are those of the whole dataset, as ids are global."""
+    """One client's data. num_users and num_items are those of the whole dataset, as ids are global.
+
+    needs_folder: whether there is no data without a volume, so that a manifest without trainers[].data is refused.
+    """
+
+    needs_folder: ClassVar[bool] = False
 
     num_users: int
     num_items: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +33,8 @@ class MovieLensParameters(ParametersModel):
 @register(RegistryKind.DATASET, "movielens", MovieLensParameters)
 class MovieLens(SiteData):
     """One site's positives, and its users' held-out items."""
+
+    needs_folder: ClassVar[bool] = True
 
     def __init__(self, parameters: MovieLensParameters, request: OpenRequest) -> None:
         if request.folder is None:
