@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from fljob_api.wire import server_pb2 as pb
@@ -54,7 +55,7 @@ def unpack(message: bytes) -> Frame:
             return _bounded(Frame(None, memoryview(message)[used:]))
     try:
         chunk = pb.Chunk.FromString(message)
-    except ValueError as error:  # protobuf's DecodeError
+    except DecodeError as error:
         raise MalformedError(f"not a Chunk: {error}") from error
     return _bounded(Frame(chunk, memoryview(chunk.data)))
 
