@@ -67,3 +67,16 @@ def test_every_rule_between_fields_has_a_case() -> None:
 def _rules(model: type[ApiModel]) -> list[Rule]:
     own: tuple[Rule, ...] = getattr(model, "RULES", ())
     return [*own, *(rule for below in model.__subclasses__() for rule in _rules(below))]
+
+
+def test_an_object_of_another_kind_is_refused_before_its_fields() -> None:
+    problems = validate({**minimal(), "kind": "Job", "apiVersion": "batch/v1"})
+
+    assert [str(problem) for problem in problems] == [
+        "apiVersion: must be fljob.dev/v1alpha1, not 'batch/v1' Did you mean `fljob.dev/v1alpha1`?",
+        "kind: must be FLJob, not 'Job' Did you mean `FLJob`?",
+    ]
+
+
+def test_the_status_of_an_object_is_not_looked_at() -> None:
+    assert validate({**minimal(), "status": {"a field of another release": 1}}) == ()

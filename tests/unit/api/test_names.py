@@ -50,3 +50,39 @@ def test_owned_labels_say_whose_child_it_is() -> None:
     labels = names.owned_labels("movies", "1234")
 
     assert (labels["fljob.dev/job"], labels["fljob.dev/uid"]) == ("movies", "1234")
+
+
+def test_the_children_of_one_job_have_the_names_that_people_and_rules_expect() -> None:
+    found = (
+        names.coordinator("movies"),
+        names.server("movies", 1),
+        names.trainer("movies", "site-0"),
+        names.service("movies"),
+        names.config("movies", 2),
+        names.progress("movies", "12345678-9abc", 2),
+        names.authority_secret("movies"),
+        names.tls_secret("movies-server-1"),
+        names.service_account("movies", "coordinator"),
+        names.checkpoint_claim("movies"),
+    )
+
+    assert found == (
+        "movies-coordinator",
+        "movies-server-1",
+        "movies-trainer-site-0",
+        "movies-fl",
+        "movies-config-2",
+        "movies-progress-12345678-2",
+        "movies-ca",
+        "movies-server-1-tls",
+        "movies-coordinator",
+        "movies-checkpoint",
+    )
+
+
+def test_the_host_in_a_certificate_is_of_one_process_of_one_job() -> None:
+    assert names.tls_host("1234", "server", "0") == "0.server.1234.fljob.internal"
+
+
+def test_an_identity_is_of_one_process_of_one_job() -> None:
+    assert names.identity("1234", "trainer", "site-0") == "fljob://1234/trainer/site-0"
