@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import yaml
 from chart.rendering import CHART, NAMESPACE, Rendered, render
+
+from fljob_operator.settings import Settings
 
 pytestmark = pytest.mark.helm
 
@@ -47,6 +51,21 @@ def test_images_are_taken_whole_from_the_values() -> None:
     rendered = render({"image": {"operator": "r/o@sha256:1", "runtime": "r/t:2"}})
     assert rendered.operator["spec"]["containers"][0]["image"] == "r/o@sha256:1"
     assert rendered.env["FLJOB_RUNTIME_IMAGE"] == "r/t:2"
+
+
+def test_the_operator_reads_every_variable_that_the_chart_sets(default: Rendered) -> None:
+    settings = Settings.from_env({**default.env, "POD_NAMESPACE": NAMESPACE, "POD_NAME": "p"})
+    assert settings == Settings(
+        runtime_image=default.env["FLJOB_RUNTIME_IMAGE"],
+        own_namespace=NAMESPACE,
+        identity="p",
+        lease_name="fljob-operator",
+    )
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_log_level_is_one_that_logging_knows(level: str) -> None:
+    assert render({"logLevel": level}).env["FLJOB_LOG_LEVEL"] in logging.getLevelNamesMapping()
 
 
 def test_pods_are_selected_by_labels_that_an_upgrade_keeps(default: Rendered) -> None:

@@ -61,9 +61,10 @@ any: true
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - {name: FLJOB_RUNTIME_IMAGE, value: {{ include "fljob.runtimeImage" . | quote }}}
+- {name: FLJOB_RUNTIME_PULL_POLICY, value: {{ .Values.image.pullPolicy }}}
 - {name: FLJOB_WATCH_NAMESPACES, value: {{ .Values.watchNamespaces | uniq | join "," | quote }}}
 - {name: FLJOB_LEASE_NAME, value: {{ include "fljob.operatorName" . }}}
-- {name: FLJOB_LOG_LEVEL, value: {{ .Values.logLevel }}}
+- {name: FLJOB_LOG_LEVEL, value: {{ .Values.logLevel | upper }}}
 {{- with .Values.env }}
 {{ toYaml . }}
 {{- end }}
