@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fljob_runtime import registry
 from fljob_runtime.backends.parent import die_with_parent, shell_code
 from fljob_runtime.programs import trainer
@@ -29,6 +31,7 @@ def main() -> None:
     """Serve until standard input closes, then end all children."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     registry.load()
+    _warm_up()
     gc.collect()
     gc.freeze()  # so that a child's garbage collection does not copy the pages it shares
     children: dict[int, str] = {}
@@ -46,6 +49,17 @@ def main() -> None:
         _reap(children)
     for pid in children:
         os.kill(pid, signal.SIGKILL)
+
+
+def _warm_up() -> None:
+    """Take one optimizer step: torch imports a second's worth of modules at the first, once here instead of per child.
+
+    No backward pass: autograd must not have run in a process that forks.
+    """
+    torch.set_num_threads(1)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.Adam([parameter], fused=True).step()
 
 
 def _obey(command: dict[str, Any], children: dict[int, str]) -> None:
