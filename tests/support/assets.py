@@ -72,6 +72,14 @@ def helm() -> Path:
     return Path(found) if found else binary("helm")
 
 
+def manifest(name: str) -> Path:
+    """Return the path of a manifest of another project, such as the CRDs of prometheus-operator; raises AssetsError."""
+    assets = asset_folder()
+    if assets is None:
+        raise AssetsError(f"{name}: set FLJOB_TEST_ASSETS to the folder with the test cluster's binaries")
+    return assets / "manifests" / name
+
+
 def _unpack(assets: Path, name: str, folder: Path) -> None:
     if name in KUBERNETES:
         whole = folder / MULTI_CALL

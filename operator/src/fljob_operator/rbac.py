@@ -21,22 +21,24 @@ class Rule:
         return {"apiGroups": [self.group], "resources": list(self.resources), "verbs": list(self.verbs)}
 
 
-_CHILD = ("get", "list", "watch", "create", "patch", "delete")
+_CHILD = ("list", "watch", "create", "patch")
 
 WATCHED: tuple[Rule, ...] = (
+    # Deleted only at the end of spec.ttlSecondsAfterFinished.
     Rule("fljob.dev", ("fljobs",), ("get", "list", "watch", "delete")),
-    Rule("fljob.dev", ("fljobs/status",), ("get", "patch")),
+    Rule("fljob.dev", ("fljobs/status",), ("patch",)),
     # Where OwnerReferencesPermissionEnforcement is on, an owner reference that blocks deletion needs it.
     Rule("fljob.dev", ("fljobs/finalizers",), ("update",)),
-    Rule("batch", ("jobs",), _CHILD),
-    Rule("", ("services", "configmaps", "serviceaccounts"), _CHILD),
-    # By name only: the operator reads no Secret that it did not make.
-    Rule("", ("secrets",), ("get", "create", "patch", "delete")),
-    Rule("", ("persistentvolumeclaims",), ("get", "list", "create", "patch")),
-    Rule("", ("pods",), ("get", "list", "watch", "delete")),
+    Rule("batch", ("jobs",), (*_CHILD, "delete")),
+    Rule("", ("services", "serviceaccounts"), _CHILD),
+    # `get` is not used: the coordinator's Role has it, and nobody may grant what he does not hold.
+    Rule("", ("configmaps",), ("get", *_CHILD)),
     Rule("networking.k8s.io", ("networkpolicies",), _CHILD),
     Rule("rbac.authorization.k8s.io", ("roles", "rolebindings"), _CHILD),
-    Rule("events.k8s.io", ("events",), ("create", "patch")),
-    Rule("", ("events",), ("list", "create", "patch")),
+    # By name only: the operator reads no Secret that it did not make, and changes none.
+    Rule("", ("secrets",), ("get", "create")),
+    Rule("", ("persistentvolumeclaims",), ("get", "create", "patch")),
+    Rule("", ("pods",), ("list", "watch")),
+    Rule("", ("events",), ("list", "create")),
 )
-OWN: tuple[Rule, ...] = (Rule("coordination.k8s.io", ("leases",), ("get", "create", "update", "patch")),)
+OWN: tuple[Rule, ...] = (Rule("coordination.k8s.io", ("leases",), ("get", "create", "update")),)
