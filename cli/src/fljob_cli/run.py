@@ -180,16 +180,19 @@ def _first_record(request: Request, manifest: dict[str, Any], run_dir: Path) -> 
 
 
 def _say_end(request: Request, last: Record, *, report: Path, console: Console) -> None:
+    def say(text: str, style: str = "") -> None:
+        console.print(text, style=style, soft_wrap=True, markup=False)
+
     if last.state == INTERRUPTED:
-        again = _again(request, report.parent)
-        console.print(f"\nstopped after round {max([r.round for r in last.rounds], default=0)}; to go on:\n  {again}")
+        done = max([entry.round for entry in last.rounds], default=0)
+        say(f"\nstopped after round {done}; to go on:\n  {_again(request, report.parent)}")
     elif last.exit_code != 0:
-        console.print(f"\n{last.state}: {last.message}\n  {meaning(last.exit_code).help}", style="red")
+        say(f"\n{last.state}: {last.message}\n  {meaning(last.exit_code).help}", style="red")
     else:
-        console.print(f"\n{last.state} in {duration(last.wall_s)}", style="green")
+        say(f"\n{last.state} in {duration(last.wall_s)}", style="green")
     if last.model:
-        console.print(f"model   {last.model}", soft_wrap=True)
-    console.print(f"report  {report}", soft_wrap=True)
+        say(f"model   {last.model}")
+    say(f"report  {report}")
     if request.json_output:
         sys.stdout.write(json.dumps(last.to_json() | {"report": str(report)}) + "\n")
         sys.stdout.flush()

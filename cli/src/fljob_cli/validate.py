@@ -35,7 +35,13 @@ def _check(path: Path, settings: Sequence[str]) -> dict[str, Any]:
     except CliError as error:
         fault = {"path": "", "message": str(error), "suggestion": ""}
         return {"file": str(path), "valid": False, "problems": [fault], "text": str(error)}
-    return {"file": str(path), "valid": True, "job": job.metadata.name, "problems": []}
+    return {
+        "file": str(path),
+        "valid": True,
+        "job": job.metadata.name,
+        "trainers": len(job.spec.trainers),
+        "problems": [],
+    }
 
 
 def _text(verdict: dict[str, Any]) -> str:
