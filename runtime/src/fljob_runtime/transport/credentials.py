@@ -35,12 +35,12 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
 )
+# grpc.min_reconnect_backoff_ms stays at its 20 s: it also bounds a handshake, and 128 trainers start at once.
 _CLIENT_OPTIONS: tuple[tuple[str, Any], ...] = (
     *_KEEPALIVE,
     *_SIZES,
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 

@@ -56,7 +56,7 @@ class HttpPort:
                 """Probes are no news."""
 
         self._server = _listen(host.strip("[]"), port, Handler)
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True).start()
         return int(self._server.server_address[1])
 
     def stop(self) -> None:

@@ -46,9 +46,14 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _make(self, row: MetricName) -> MetricWrapperBase:
+        family: MetricWrapperBase
         if row.kind == "histogram":
-            return Histogram(row.name, row.help, row.labels, registry=self._registry, buckets=SECONDS_BUCKETS)
-        return _KINDS[row.kind](row.name, row.help, row.labels, registry=self._registry)
+            family = Histogram(row.name, row.help, row.labels, registry=self._registry, buckets=SECONDS_BUCKETS)
+        else:
+            family = _KINDS[row.kind](row.name, row.help, row.labels, registry=self._registry)
+        if row.kind != "gauge" and set(row.labels) == set(self._constant):
+            family.labels(**self._constant)  # there from the start at 0: Prometheus' increase() misses a first 1
+        return family
 
     def _labelled(self, name: str, labels: Mapping[str, str]) -> MetricWrapperBase:
         family = self._families[name]

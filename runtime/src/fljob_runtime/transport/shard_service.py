@@ -78,6 +78,12 @@ class ShardService:
         """Refuse new calls, let running ones end for at most `grace_s`; idempotent."""
         self._server.stop(grace_s).wait(grace_s + 5.0)
 
+    @property
+    def open_calls(self) -> int:
+        """Return how many pushes and pulls are under way."""
+        with self._lock:
+            return self._open.total()
+
     def _handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
             SERVICE,
