@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,16 +13,20 @@ import numpy as np
 
 from fljob_api import names, pki
 from fljob_api.metric_names import SERVER
+from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.messages import AcceptedUpdate, CommitResult
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.server.shard import Named, Shard, ShardConfig
 from fljob_runtime.server.staging import PushHeader, Staged
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.encode import Payload, encode_update
+from fljob_runtime.transport.framing import blocks_to_proto
 from fljob_runtime.transport.identity import Identity
 from fljob_runtime.transport.metrics import Metrics
 from fljob_runtime.transport.server_client import ServerClient
+from fljob_runtime.transport.shard_client import SERVICE
 from fljob_runtime.transport.shard_service import ShardService
+from support.processes import wait_until
 
 UID = "11111111-2222-3333-4444-555555555555"
 DEADLINE_S = 20.0
@@ -106,7 +112,7 @@ def commit(shard: Shard, round_: int, *staged: Staged, checkpoint: bool = False)
 
 
 @functools.cache
-def authority(uid: str = UID) -> pki.Authority:
+def authority(uid: str) -> pki.Authority:
     """Return the job's authority, made once."""
     return pki.make_authority(uid)
 
@@ -124,9 +130,10 @@ class Servers:
 
     services: list[ShardService]
     shards: list[Shard]
+    metrics: list[Metrics]
     addresses: list[str]
     shutdowns: list[str]
-    credentials: Callable[[str, str], Credentials]
+    make: Callable[[str, str], Credentials]
     clients: list[ServerClient]
 
     @classmethod
@@ -136,24 +143,28 @@ class Servers:
         num_shards: int = 1,
         *,
         secure: bool = True,
+        make: Callable[[str, str], Credentials] | None = None,
         num_trainers: int = 4,
+        address: str = "127.0.0.1:0",
         **changes: object,
     ) -> Servers:
         """Start the shards, each with a certificate of its own."""
-        make = credentials if secure else _insecure
-        made = cls([], [], [], [], make, [])
+        make = make or (credentials if secure else _insecure)
+        made = cls([], [], [], [], [], make, [])
         for number in range(num_shards):
             shard = Shard(config(tmp_path, shard=number, num_shards=num_shards, **changes))
+            metrics = Metrics(SERVER, {"namespace": "test", "job": "job", "shard": str(number)})
             service = ShardService(
                 shard,
                 make(names.ROLE_SERVER, str(number)),
-                Metrics(SERVER, {"namespace": "test", "job": "job", "shard": str(number)}),
+                metrics,
                 num_trainers=num_trainers,
                 on_shutdown=made.shutdowns.append,
             )
-            made.addresses.append(f"127.0.0.1:{service.start('127.0.0.1:0')}")
+            made.addresses.append(f"127.0.0.1:{service.start(address)}")
             made.services.append(service)
             made.shards.append(shard)
+            made.metrics.append(metrics)
         return made
 
     def __enter__(self) -> Servers:
@@ -175,17 +186,54 @@ class Servers:
 
     def client(self, role: str, name: str) -> ServerClient:
         """Return a client with the certificate of this role and name."""
-        client = ServerClient(self.addresses, self.credentials(role, name), layout=LAYOUT)
+        client = ServerClient(self.addresses, self.make(role, name), layout=LAYOUT)
         self.clients.append(client)
         return client
 
-    def round(self, round_: int, updates: Mapping[str, ModelState], **options: bool) -> Sequence[CommitResult]:
+    def round(
+        self,
+        round_: int,
+        updates: Mapping[str, ModelState],
+        *,
+        checkpoint: bool = False,
+        release: Sequence[int] = (),
+    ) -> Sequence[CommitResult]:
         """Push the trainers' updates and commit them."""
         accepted = [
             AcceptedUpdate(name, 0, self.trainer(name).push(round_, 0, state, 1, deadline_s=DEADLINE_S))
             for name, state in updates.items()
         ]
-        return self.coordinator().commit(round_, accepted, deadline_s=DEADLINE_S, **options)
+        return self.coordinator().commit(
+            round_, accepted, checkpoint=checkpoint, release=release, deadline_s=DEADLINE_S
+        )
+
+    def wait_for_open_calls(self, count: int) -> None:
+        """Wait until the first shard serves this many calls of trainers."""
+        wait_until(f"{count} open calls", lambda: self.services[0].open_calls == count, DEADLINE_S)
+
+    @contextmanager
+    def hanging_pushes(self, trainers: Sequence[str]) -> Iterator[None]:
+        """Hold one push open for each name given, which has sent its header and no more."""
+        (payload,) = encode_update(LAYOUT, update(1.0), 1)
+        done = threading.Event()
+        with ExitStack() as stack:
+            channels = {
+                name: stack.enter_context(self.make("trainer", name).channel(self.addresses[0], "server", "0"))
+                for name in set(trainers)
+            }
+            for name in trainers:
+                push = channels[name].stream_unary(f"/{SERVICE}/Push")
+                call = push.future(_unfinished(header(payload, 1, name), done), timeout=DEADLINE_S)
+                stack.callback(call.cancel)
+            stack.callback(done.set)
+            self.wait_for_open_calls(len(trainers))
+            yield
+
+
+def _unfinished(of: PushHeader, done: threading.Event) -> Iterator[bytes]:
+    push = pb.PushHeader(job_uid=of.job_uid, round=of.round, trainer=of.trainer, num_samples=of.num_samples)
+    yield pb.Chunk(push=push, blocks=blocks_to_proto(of.blocks)).SerializeToString()
+    done.wait(DEADLINE_S)
 
 
 def _insecure(role: str, name: str) -> Credentials:

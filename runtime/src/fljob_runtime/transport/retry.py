@@ -26,12 +26,15 @@ def call_until(
     deadline_s: float,
     *,
     transient: tuple[type[TransportError], ...] = (UnreachableError, BusyError, NotReadyError),
+    patience_s: float | None = None,
 ) -> _T:
     """Return call(seconds left), repeated on transient faults with growing, jittered pauses.
 
-    Raises the last fault when `deadline_s` has passed: UnreachableError names the call and the deadline.
+    patience_s: for how long it is repeated, `deadline_s` unless given; a call once begun has the whole deadline.
+    Raises the last fault when that has passed: UnreachableError names the call and the deadline.
     """
     end = time.monotonic() + deadline_s
+    last = end if patience_s is None else min(end, time.monotonic() + patience_s)
     pause = _FIRST_PAUSE_S
     while True:
         try:
@@ -41,7 +44,8 @@ def call_until(
         wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
         if not isinstance(error, transient):
             raise error from None
-        if time.monotonic() + wait >= end:
-            raise type(error)(f"{error} (given up after {deadline_s:g} s)") from None
+        if time.monotonic() + wait >= last:
+            given_s = deadline_s if patience_s is None else min(deadline_s, patience_s)
+            raise type(error)(f"{error} (given up after {given_s:g} s)") from None
         time.sleep(wait)
         pause = min(2 * pause, _LAST_PAUSE_S)

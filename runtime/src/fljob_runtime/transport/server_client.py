@@ -38,11 +38,15 @@ class ServerClient:
         *,
         incarnation: int = 0,
         layout: ModelLayout | None = None,
+        patience_s: float | None = None,
     ) -> None:
+        """`patience_s`: for how long pull and push are repeated on transient faults; default: until their deadline."""
         self._identity = credentials.identity
         self._incarnation = incarnation
         self._layout = layout
-        self._shards = [ShardClient(address, credentials, i) for i, address in enumerate(addresses)]
+        self._shards = [
+            ShardClient(address, credentials, i, patience_s=patience_s) for i, address in enumerate(addresses)
+        ]
         self._pool = ThreadPoolExecutor(len(addresses), "shard-call") if len(addresses) > 1 else None
         self.bytes_sent = 0
         self.bytes_received = 0

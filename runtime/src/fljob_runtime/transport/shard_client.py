@@ -30,8 +30,9 @@ SERVICE = "fljob.v1.ParameterServer"
 class ShardClient:
     """A channel to one shard, and its calls. Thread-safe."""
 
-    def __init__(self, address: str, credentials: Credentials, shard: int) -> None:
+    def __init__(self, address: str, credentials: Credentials, shard: int, *, patience_s: float | None = None) -> None:
         self.shard = shard
+        self._patience_s = patience_s
         self._what = f"shard {shard} at {address}"
         self._metadata = credentials.metadata()
         self._channel = credentials.channel(address, names.ROLE_SERVER, str(shard))
@@ -66,7 +67,7 @@ class ShardClient:
             finally:
                 stream.cancel()
 
-        return call_until(once, f"pull of version {version} from {self._what}", deadline_s)
+        return call_until(once, f"pull of version {version} from {self._what}", deadline_s, patience_s=self._patience_s)
 
     def push(self, header: PushHeader, arrays: Sequence[NDArray[np.generic]], *, deadline_s: float) -> Receipt:
         """Send an update; returns the shard's receipt. Raises TransportError."""
@@ -92,7 +93,9 @@ class ShardClient:
             ack = self._push(chunks(), timeout=left_s, metadata=self._metadata)
             return Receipt(ack.shard, ack.digest, ack.num_bytes)
 
-        return call_until(once, f"push of round {header.round} to {self._what}", deadline_s)
+        return call_until(
+            once, f"push of round {header.round} to {self._what}", deadline_s, patience_s=self._patience_s
+        )
 
     def commit(
         self,

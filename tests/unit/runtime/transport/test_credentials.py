@@ -18,7 +18,7 @@ ME = Identity(UID, "trainer", "a")
 
 
 def write_files(folder: Path) -> None:
-    for name, content in pki.issue(authority(), "trainer", "a").files().items():
+    for name, content in pki.issue(authority(UID), "trainer", "a").files().items():
         (folder / name).write_bytes(content)
 
 
@@ -26,7 +26,7 @@ def test_the_files_of_the_secret_are_loaded(tmp_path: Path) -> None:
     write_files(tmp_path)
     loaded = Credentials.load(tmp_path, ME)
     assert loaded.secure
-    assert loaded.authority == authority().certificate
+    assert loaded.authority == authority(UID).certificate
 
 
 @pytest.mark.parametrize("missing", ["ca.crt", "tls.crt", "tls.key"])
