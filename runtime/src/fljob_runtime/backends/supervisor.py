@@ -40,7 +40,7 @@ class Supervisor:
         self._config = config
         self._folder = folder
         self._on_progress = on_progress
-        self._programs = {p.process: p for p in programs(config, folder, data)}
+        self.programs = {p.process: p for p in programs(config, folder, data)}
         self._restarts = Restarts(config.spec.backoff_limit)
         self._due: dict[str, float] = {}
         self._ended: dict[str, str] = {}  # trainers that are not started again, and why
@@ -51,7 +51,7 @@ class Supervisor:
     def run(self) -> Finish:
         """Start everything and return how the job ended; processes are gone when this returns or raises."""
         try:
-            for program in self._programs.values():
+            for program in self.programs.values():
                 self.fleet.start(program)
             finish = self._supervise()
         except BaseException:
@@ -119,7 +119,7 @@ class Supervisor:
         now = time.monotonic()
         for process in [name for name, due in self._due.items() if due <= now]:
             del self._due[process]
-            self.fleet.start(self._programs[process])
+            self.fleet.start(self.programs[process])
 
     def _read_progress(self) -> None:
         try:

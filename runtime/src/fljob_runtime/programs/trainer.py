@@ -40,6 +40,7 @@ from fljob_runtime.transport.server_client import ServerClient
 
 _log = logging.getLogger(__name__)
 _LAST_WORD_S = 15.0
+_PATIENCE_S = 0.5  # then the worker looks whether the call is still wanted
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,13 @@ def _work(
         Patience(reach_s),
     )
     pulse = Pulse(link.report)
-    servers = ServerClient(config.servers, credentials, incarnation=config.incarnation, layout=local.layout)
+    servers = ServerClient(
+        config.servers,
+        credentials,
+        incarnation=config.incarnation,
+        layout=local.layout,
+        patience_s=_PATIENCE_S,
+    )
     around = Surroundings(
         make_local=lambda: make_local(config, options.trainer, data),
         servers=RoundServers(servers),

@@ -1,4 +1,5 @@
-"""The parameter server as the trainer's worker sees it: calls that give up soon, so that it can look up between.
+"""The parameter server as the trainer's worker sees it: calls with deadlines for large models; retries are the
+worker's, which looks up between them.
 
 Made by programs.trainer around transport's client.
 """

@@ -1,0 +1,100 @@
+"""A job whose processes are killed ends with the model of an undisturbed one, bit for bit (quorum: all)."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from integration.local_jobs import LocalJob, job
+
+from fljob_api.progress import Outcome, RoundState
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> LocalJob:
+    run = LocalJob(job(), tmp_path_factory.mktemp("undisturbed"))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    return run
+
+
+def test_an_undisturbed_job_gets_better_each_round(undisturbed: LocalJob) -> None:
+    rounds, losses, _ = zip(*undisturbed.metrics(), strict=True)
+    assert rounds == (1, 2, 3)
+    assert losses[2] < losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("process", ["trainer-site-1", "server-0", "coordinator"])
+def test_a_process_killed_in_training_changes_nothing(process: str, undisturbed: LocalJob, tmp_path: Path) -> None:
+    run = LocalJob(job(), tmp_path)
+    run.once(RoundState.TRAINING, 1, lambda: run.kill(process))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    assert not run.hooks
+    assert run.metrics() == undisturbed.metrics()
+    assert run.model() == undisturbed.model()
+
+
+def test_all_processes_killed_in_training_change_nothing(undisturbed: LocalJob, tmp_path: Path) -> None:
+    run = LocalJob(job(), tmp_path)
+    everything = ("coordinator", "server-0", "trainer-site-0", "trainer-site-1", "trainer-site-2")
+    run.once(RoundState.TRAINING, 1, lambda: [run.kill(process) for process in everything])
+    assert run.run().outcome is Outcome.SUCCEEDED
+    assert not run.hooks
+    assert run.model() == undisturbed.model()
+
+
+def test_a_server_killed_in_evaluation_changes_nothing(undisturbed: LocalJob, tmp_path: Path) -> None:
+    run = LocalJob(job(), tmp_path)
+    run.once(RoundState.EVALUATING, 1, lambda: run.kill("server-0"))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    assert run.model() == undisturbed.model()
+
+
+def test_two_shards_make_the_same_model_though_one_is_killed(undisturbed: LocalJob, tmp_path: Path) -> None:
+    run = LocalJob(job(server={"replicas": 2}), tmp_path)
+    run.once(RoundState.TRAINING, 1, lambda: run.kill("server-1"))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    assert run.metrics() == undisturbed.metrics()
+
+
+def test_rounds_without_a_checkpoint_are_repeated_after_the_servers_death(
+    undisturbed: LocalJob, tmp_path: Path
+) -> None:
+    checkpoint = {"volumeClaimTemplate": {"storage": "1Gi"}, "everyRounds": 3}
+    run = LocalJob(job(checkpoint=checkpoint), tmp_path)
+    run.once(RoundState.TRAINING, 2, lambda: run.kill("server-0"))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    assert [record["version"] for record in run.records("Rewound")] == [0]
+    assert run.metrics()[-3:] == undisturbed.metrics()
+
+
+def test_an_interrupted_run_goes_on_in_its_folder(undisturbed: LocalJob, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    first = LocalJob(job(), tmp_path)
+    first.once(RoundState.TRAINING, 1, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = LocalJob(job(), tmp_path)
+    assert second.run().outcome is Outcome.SUCCEEDED
+    assert second.model() == undisturbed.model()
+
+
+def test_a_suspended_job_goes_on_with_the_same_result(undisturbed: LocalJob, tmp_path: Path) -> None:
+    first = LocalJob(job(), tmp_path)
+    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    paused = first.run()
+    assert (paused.outcome, paused.exit_code) == (Outcome.PAUSED, 143)
+    first.folder.control.unlink()
+    second = LocalJob(job(), tmp_path)
+    assert second.run().outcome is Outcome.SUCCEEDED
+    assert second.model() == undisturbed.model()
+
+
+def test_a_stopped_coordinator_says_so_by_its_code_and_goes_on(undisturbed: LocalJob, tmp_path: Path) -> None:
+    run = LocalJob(job(), tmp_path)
+    run.once(RoundState.TRAINING, 1, lambda: run.kill("coordinator", signal.SIGTERM))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    assert "event=stopped" in run.log("coordinator")
+    assert run.model() == undisturbed.model()
