@@ -11,6 +11,7 @@ from grafana import Dashboard, Panel, Query, Row, Variable
 JOB = 'namespace="$namespace",job="$job"'
 ALL = 'namespace=~"$namespace"'
 EACH_JOB = "by (namespace, job)"
+ONE_JOB = "/d/fljob-job?var-namespace=${__data.fields.namespace}&var-job=${__data.fields.job}"
 
 
 def _stat(title: str, expr: str, *, unit: str = "short", decimals: int = 0, note: str = "") -> Panel:
@@ -196,7 +197,8 @@ _OVERVIEW_NOW = Row(
             (Query(f"max by (namespace, job, state, model) (fljob_job_info{{{ALL}}})"),),
             kind="table",
             width=18,
-            note="One line for each FLJob that is still there.",
+            note="One line for each FLJob that is still there; its name leads to its dashboard.",
+            links=(("job", ONE_JOB),),
         ),
     ),
 )

@@ -22,7 +22,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; `width` in the grid's 24 columns, `height` in its rows."""
+    """One panel; `width` in the grid's 24 columns, `height` in its rows; `links` from a table's fields to addresses."""
 
     title: str
     queries: tuple[Query, ...]
@@ -31,6 +31,7 @@ class Panel:
     width: int = 8
     height: int = 8
     note: str = ""
+    links: tuple[tuple[str, str], ...] = ()
     decimals: int | None = None
 
 
@@ -122,7 +123,7 @@ def _panel(panel: Panel, number: int, *, left: int, top: int) -> dict[str, Any]:
         "description": panel.note,
         "datasource": source,
         "gridPos": {"h": panel.height, "w": panel.width, "x": left, "y": top},
-        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": [_link(*link) for link in panel.links]},
         "options": _options(panel),
         "targets": [
             {
@@ -138,6 +139,11 @@ def _panel(panel: Panel, number: int, *, left: int, top: int) -> dict[str, Any]:
         ],
         "transformations": _transformations(panel),
     }
+
+
+def _link(field: str, url: str) -> dict[str, Any]:
+    links = {"id": "links", "value": [{"title": "Open", "url": url}]}
+    return {"matcher": {"id": "byName", "options": field}, "properties": [links]}
 
 
 def _options(panel: Panel) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from chart.rendering import CHART, MONITORED, NAMESPACE, RELEASE, HelmError, Values, helm, render
 
+from fljob_api.validation import validate
 from support import assets
 from support.controlplane import ControlPlane
 from support.processes import Process, free_port, wait_until
@@ -112,6 +113,19 @@ def test_pod_security_admits_the_operators_pod(site: Site) -> None:
     pod = {**render().operator, "apiVersion": "v1", "kind": "Pod"}
     pod["metadata"] = {**pod["metadata"], "name": "operator", "namespace": NAMESPACE}
     assert "serverside-applied" in site.apply(pod, dry_run=True)
+
+
+def test_the_notes_give_a_job_that_the_api_server_takes(site: Site) -> None:
+    notes = site.install().partition("NOTES:")[2]
+    wait_until("the CRD to be served", lambda: _served(site), 20)
+    manifest = yaml.safe_load(notes.partition("<<EOF\n")[2].partition("\nEOF\n")[0])
+    assert list(validate(manifest, in_cluster=True)) == []
+    assert "serverside-applied" in site.apply(manifest, dry_run=True)
+
+
+def test_the_notes_say_what_is_left_after_an_uninstall(site: Site) -> None:
+    assert "keeps the CRD on purpose" in site.install()
+    assert "kubectl delete crd fljobs.fljob.dev" in site.helm("get", "notes", RELEASE)
 
 
 def test_an_upgrade_brings_the_new_crd_and_leaves_jobs_alone(site: Site, tmp_path: Path) -> None:

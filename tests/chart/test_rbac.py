@@ -43,6 +43,11 @@ def test_watched_namespaces_leave_no_cluster_wide_right(two_namespaces: Rendered
     assert {r["metadata"]["name"] for r in two_namespaces.all("ClusterRole")} == {"fljob-view", "fljob-edit"}
 
 
+def test_an_installation_for_some_namespaces_can_do_without_cluster_wide_objects() -> None:
+    rendered = render({"watchNamespaces": ["a"], "rbac": {"aggregate": False}, "crds": {"install": False}})
+    assert [o["kind"] for o in rendered.objects if "namespace" not in o["metadata"]] == []
+
+
 def test_the_operator_is_told_which_namespaces_it_watches(two_namespaces: Rendered) -> None:
     assert two_namespaces.env["FLJOB_WATCH_NAMESPACES"] == "a,b"
 

@@ -21,6 +21,9 @@ _METRIC = re.compile(r"\bfljob_\w+")
 _SELECTOR = re.compile(r"\b(?P<name>fljob_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 _LABEL = re.compile(r"(?P<label>\w+)\s*(?:=~|!~|!=|=)")
 
+# Counters with a label of their own: there is no series before the first straggler or refusal.
+ONLY_IN_TROUBLE = frozenset({"fljob_stragglers_total", "fljob_server_rejected_total"})
+
 
 @dataclass(frozen=True)
 class NamedQuery:
@@ -33,6 +36,11 @@ class NamedQuery:
     def metrics(self) -> frozenset[str]:
         """The names of the metrics that the expression reads, as they are scraped."""
         return frozenset(_METRIC.findall(_STRING.sub('""', self.expr)))
+
+    @property
+    def has_series_when_all_is_well(self) -> bool:
+        """Whether a job without stragglers and refusals has series for it."""
+        return not self.metrics & ONLY_IN_TROUBLE
 
     def selectors(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield each metric with the labels that its matchers name."""
