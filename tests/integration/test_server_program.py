@@ -1,0 +1,147 @@
+"""fljob-server as a real process: how it starts, serves, is asked to stop, and refuses to start."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fljob_api import names, pki
+from fljob_api.exit_codes import ExitCode
+from fljob_api.job_config import JobConfig
+from fljob_api.spec import FLJobSpec
+from fljob_runtime.messages import AcceptedUpdate
+from fljob_runtime.transport.server_client import ServerClient
+from support.processes import Process, wait_until
+from support.shards import DEADLINE_S, LAYOUT, UID, authority, credentials, initial
+
+SPEC = {"model": {"name": "NCF"}, "dataset": {"name": "Synthetic"}, "trainers": [{"name": "a"}], "rounds": 1}
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@dataclass
+class Program:
+    """A server process, its address and its HTTP port."""
+
+    process: Process
+    address: str
+    http_port: int
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Fetch a path of the plain port; (0, "") while nothing listens."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except ConnectionRefusedError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    def client(self, role: str, name: str) -> ServerClient:
+        """Return a client of this server."""
+        return ServerClient([self.address], credentials(role, name), layout=LAYOUT)
+
+    def ended(self) -> int:
+        """Wait for the process to end and return its code."""
+        return self.process.popen.wait(DEADLINE_S)
+
+
+def start(folder: Path, *flags: str, tls: bool = True) -> Program:
+    """Start shard 0 of a job of one shard, as a pod would."""
+    address, http_port = f"127.0.0.1:{free_port()}", free_port()
+    job = JobConfig(
+        name="movies", uid=UID, spec=FLJobSpec.from_dict(SPEC), coordinator="127.0.0.1:1", servers=[address]
+    )
+    (folder / "job.json").write_text(job.to_json())
+    for name, content in pki.issue(authority(UID), names.ROLE_SERVER, "0").files().items() if tls else ():
+        (folder / name).write_bytes(content)
+    command = [sys.executable, "-m", "fljob_runtime.programs.server", "--config", str(folder / "job.json")]
+    command += ["--tls-dir", str(folder), "--scratch-dir", str(folder), "--listen", "127.0.0.1"]
+    command += ["--http-port", str(http_port), *(flags or ("--shard", "0"))]
+    return Program(Process.start("server", command, folder), address, http_port)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    """A server that serves."""
+    started = start(tmp_path)
+    try:
+        wait_until("healthz", lambda: started.get("/healthz")[0] == 200, DEADLINE_S, started.process)
+        yield started
+    finally:
+        started.process.stop()
+
+
+def begin(program: Program) -> None:
+    """Commit version 0."""
+    trainer, coordinator = program.client("trainer", "a"), program.client("coordinator", "coordinator")
+    receipts = trainer.push(0, 0, initial(), 1, deadline_s=DEADLINE_S)
+    coordinator.commit(0, [AcceptedUpdate("a", 0, receipts)], deadline_s=DEADLINE_S)
+    trainer.close()
+    coordinator.close()
+
+
+def test_it_serves_a_round_and_counts_it(program: Program) -> None:
+    begin(program)
+    text = program.get("/metrics")[1]
+    labels = '{job="movies",namespace="default",shard="0"}'
+    assert f"fljob_server_version{labels} 0.0" in text
+    assert f"fljob_server_received_bytes_total{labels} {36 + 40 * 24}.0" in text
+
+
+def test_it_ends_well_when_the_coordinator_says_so(program: Program) -> None:
+    coordinator = program.client("coordinator", "coordinator")
+    coordinator.shutdown("Succeeded", deadline_s=DEADLINE_S)
+    coordinator.close()
+    assert program.ended() == ExitCode.DONE
+    assert "reason=Succeeded" in program.process.log.read_text()
+
+
+def test_it_says_that_it_was_asked_to_stop(program: Program) -> None:
+    program.process.popen.send_signal(signal.SIGTERM)
+    assert program.ended() == ExitCode.STOPPED
+
+
+def test_it_does_not_load_torch(program: Program) -> None:
+    maps = Path(f"/proc/{program.process.popen.pid}/maps").read_text()
+    assert "libtorch" not in maps
+    assert "numpy" in maps
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--shard", "1"), "--shard 1: the job has 1 shards, counted from 0"),
+        (("--shard", "0", "--checkpoint-dir", "/nowhere"), "--checkpoint-dir /nowhere: no such folder"),
+        (("--shard", "0", "--config", "/nowhere"), "--config /nowhere: No such file or directory"),
+    ],
+)
+def test_a_wrong_flag_ends_it_with_what_to_mend(tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
+    program = start(tmp_path, *flags)
+    assert program.ended() == ExitCode.BAD_CONFIG
+    assert message in program.process.log.read_text()
+
+
+def test_without_its_certificate_it_does_not_start(tmp_path: Path) -> None:
+    program = start(tmp_path, tls=False)
+    assert program.ended() == ExitCode.IDENTITY_REFUSED
+    assert f"cannot read {tmp_path / 'ca.crt'}" in program.process.log.read_text()
+
+
+def test_a_port_in_use_is_a_reason_to_try_again(tmp_path: Path, program: Program) -> None:
+    (tmp_path / "second").mkdir()
+    second = start(tmp_path / "second", "--shard", "0", "--http-port", str(program.http_port))
+    assert second.ended() == ExitCode.TEMPORARY
