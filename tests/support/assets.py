@@ -93,7 +93,8 @@ def _unpack(assets: Path, name: str, folder: Path) -> None:
 
 
 def _extract(source: Path, target: Path) -> None:
-    sums = dict(reversed(line.split()) for line in (source.parent / "SHA256SUMS").read_text().splitlines() if line)
+    lines = [line.split() for line in (source.parent / "SHA256SUMS").read_text().splitlines() if line]
+    sums = {name: digest for digest, name in lines}
     with source.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if sums.get(source.name) != found:

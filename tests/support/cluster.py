@@ -191,6 +191,7 @@ def running() -> Cluster | None:
 
 
 def _up() -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
     present = running()
     if present:
         sys.stdout.write(f"running: export KUBECONFIG={present.kubeconfig}\n")
@@ -202,9 +203,11 @@ def _up() -> None:
         sys.stdout.write(f"export KUBECONFIG={found.kubeconfig}\n" if found else "failed; see the words above\n")
         sys.exit(0 if found else 1)
     os.setsid()
+    quiet = os.open(CACHE / "cluster.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)  # else a pipe that the caller reads from would stay open
     own = OwnCluster.start()
     handle = own.cluster()
-    CACHE.mkdir(parents=True, exist_ok=True)
     state = {
         "pid": os.getpid(),
         "kubeconfig": str(handle.kubeconfig),
