@@ -51,7 +51,7 @@ class Metrics:
             family = Histogram(row.name, row.help, row.labels, registry=self._registry, buckets=SECONDS_BUCKETS)
         else:
             family = _KINDS[row.kind](row.name, row.help, row.labels, registry=self._registry)
-        if row.kind != "gauge" and set(row.labels) == set(self._constant):
+        if row.labels and row.kind != "gauge" and set(row.labels) == set(self._constant):
             family.labels(**self._constant)  # there from the start at 0: Prometheus' increase() misses a first 1
         return family
 
