@@ -37,7 +37,12 @@ def test_a_process_killed_in_training_changes_nothing(process: str, undisturbed:
 def test_all_processes_killed_in_training_change_nothing(undisturbed: LocalJob, tmp_path: Path) -> None:
     run = LocalJob(job(), tmp_path)
     everything = ("coordinator", "server-0", "trainer-site-0", "trainer-site-1", "trainer-site-2")
-    run.once(RoundState.TRAINING, 1, lambda: [run.kill(process) for process in everything])
+
+    def kill_all() -> None:
+        for process in everything:
+            run.kill(process)
+
+    run.once(RoundState.TRAINING, 1, kill_all)
     assert run.run().outcome is Outcome.SUCCEEDED
     assert not run.hooks
     assert run.model() == undisturbed.model()

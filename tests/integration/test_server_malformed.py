@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -20,7 +21,7 @@ DATA = b"".join(array.tobytes() for array in PAYLOAD.arrays)
 
 def first(**changes: object) -> bytes:
     """Return the first chunk of a good push, with some of its header changed."""
-    push = {"job_uid": UID, "round": 1, "trainer": "a", "num_samples": 1, **changes}
+    push: dict[str, Any] = {"job_uid": UID, "round": 1, "trainer": "a", "num_samples": 1, **changes}
     return pb.Chunk(push=pb.PushHeader(**push), blocks=blocks_to_proto(PAYLOAD.blocks)).SerializeToString()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fljob_runtime.messages import (
     Evaluate,
@@ -58,9 +59,7 @@ def mean_of(sums: Sequence[bytes]) -> Mapping[str, float]:
 class Driver:
     """A machine with what it asked for so far."""
 
-    def __init__(
-        self, rules: Rules = RULES, rounds: int = 2, history: History | None = None, **control: object
-    ) -> None:
+    def __init__(self, rules: Rules = RULES, rounds: int = 2, history: History | None = None, **control: Any) -> None:
         self.now = 1000.0
         self.machine = RoundMachine(
             rules,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from fljob_api.exit_codes import ExitCode
 from fljob_runtime.messages import EvaluateReport
 from fljob_runtime.rounds.history import History
 from fljob_runtime.rounds.machine import TERMINAL
-from fljob_runtime.rounds.rules import Control
+from fljob_runtime.rounds.rules import Control, Rules
 from fljob_runtime.rounds.values import (
     Action,
     CommitDone,
@@ -60,7 +61,7 @@ ALL_RULES = st.builds(
 )
 
 
-def play(driver: Driver, steps: list[tuple[object, float]]) -> None:
+def play(driver: Driver, steps: list[tuple[Any, float]]) -> None:
     """Feed events; None stands for the healthy answer to the oldest action that is not answered yet."""
     answered = 0
     for event, seconds in steps:
@@ -75,7 +76,7 @@ def play(driver: Driver, steps: list[tuple[object, float]]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(ALL_RULES, STEPS)
-def test_rounds_count_once_and_in_order(rules: object, steps: list[tuple[object, float]]) -> None:
+def test_rounds_count_once_and_in_order(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=3)
     play(driver, steps)
     newest = -1
@@ -90,7 +91,7 @@ def test_rounds_count_once_and_in_order(rules: object, steps: list[tuple[object,
 
 @settings(max_examples=300, deadline=None)
 @given(ALL_RULES, STEPS)
-def test_no_list_is_accepted_below_the_quorum(rules: object, steps: list[tuple[object, float]]) -> None:
+def test_no_list_is_accepted_below_the_quorum(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=3)
     play(driver, steps)
     sizes = [len(r.accepted) for r in driver.records if isinstance(r, ListAccepted) and r.round > 0]
@@ -99,7 +100,7 @@ def test_no_list_is_accepted_below_the_quorum(rules: object, steps: list[tuple[o
 
 @settings(max_examples=300, deadline=None)
 @given(ALL_RULES, STEPS, st.lists(EVENTS, max_size=10))
-def test_after_the_end_nothing_changes(rules: object, steps: list[tuple[object, float]], late: list[object]) -> None:
+def test_after_the_end_nothing_changes(rules: Rules, steps: list[tuple[Any, float]], late: list[Any]) -> None:
     driver = Driver(rules, rounds=1)
     play(driver, steps)
     play(driver, [(None, 0.0)] * 40 + [(Tick(), 11.0)] * 20)
@@ -111,7 +112,7 @@ def test_after_the_end_nothing_changes(rules: object, steps: list[tuple[object, 
 
 @settings(max_examples=300, deadline=None)
 @given(ALL_RULES, STEPS)
-def test_shards_hear_of_no_list_that_is_not_journalled(rules: object, steps: list[tuple[object, float]]) -> None:
+def test_shards_hear_of_no_list_that_is_not_journalled(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=3)
     play(driver, steps)
     assert all(journalled(driver.actions, index) for index, a in enumerate(driver.actions) if isinstance(a, DoCommit))
@@ -127,7 +128,7 @@ def journalled(actions: list[Action], index: int) -> bool:
 @settings(max_examples=200, deadline=None)
 @given(ALL_RULES, STEPS, STEPS)
 def test_a_restart_at_any_moment_goes_on_from_the_journal(
-    rules: object, before: list[tuple[object, float]], after: list[tuple[object, float]]
+    rules: Rules, before: list[tuple[Any, float]], after: list[tuple[Any, float]]
 ) -> None:
     first = Driver(rules, rounds=3)
     play(first, before)
