@@ -68,7 +68,7 @@ def test_a_hello_and_what_follows_are_heard_in_order(coordinator: Coordinator) -
 
 
 def test_instructions_arrive_in_order(coordinator: Coordinator) -> None:
-    wanted = [m.Initialize(), m.Train(1, 2.5), m.Committed(1, True), m.Finish(m.Outcome.SUCCEEDED)]
+    wanted: list[m.Instruction] = [m.Initialize(), m.Train(1, 2.5), m.Committed(1, True), m.Finish(m.Outcome.SUCCEEDED)]
     with coordinator.joined() as stream:
         coordinator.hears()
         for instruction in wanted:
