@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := api/src operator/src runtime/src cli/src
 
 .PHONY: help
 help: ## list the targets
@@ -61,3 +60,15 @@ check-docs: install ## run the commands of the documentation, follow its links
 
 .PHONY: verify
 verify: lint types check-generated check-docs ## everything that is checked without running tests
+
+ENGINE ?= docker
+VERSION ?= 0.1.0
+.PHONY: images
+images: ## build both images (ENGINE=docker, podman or buildah; PIP_EXTRA_INDEX_URL for a CPU build of torch)
+	$(ENGINE) build --build-arg PIP_EXTRA_INDEX_URL -f images/operator/Dockerfile -t fljob-operator:$(VERSION) .
+	$(ENGINE) build --build-arg PIP_EXTRA_INDEX_URL -f images/runtime/Dockerfile -t fljob-runtime:$(VERSION) .
+
+.PHONY: bench
+bench: install ## measure local training beside plain PyTorch, and the server beside a bare stream
+	$(BIN)/python bench/local.py $(ARGS)
+	$(BIN)/python bench/server_stream.py
