@@ -23,6 +23,10 @@ run: install ## train the main job here: ten sites, one process each, with a rep
 test: install ## run the tests; those on a real cluster too with FLJOB_TEST_CLUSTER=1 or KUBECONFIG
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: install ## measure here: plain PyTorch, a local run, bytes, memory (a table and a line of JSON)
+	$(BIN)/python bench/local.py $(ARGS)
+
 .PHONY: test-cluster
 test-cluster: install ## run only the tests on a real cluster (as root on Linux, or KUBECONFIG)
 	FLJOB_TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster $(ARGS)
