@@ -1,0 +1,101 @@
+"""The real cluster with the chart installed, for all tests of this folder; every namespace enforces `restricted`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.assets import binary
+from support.cluster import Cluster, OwnCluster, running
+from support.images import Images, build
+from support.jobs import DEADLINE_S, Jobs, manifest, metrics_by_round, run_locally
+
+CHART = Path(__file__).parents[2] / "charts/fljob"
+SYSTEM = "fljob-system"
+
+
+def helm(cluster: Cluster, *arguments: str) -> str:
+    """Run helm against the cluster; raises RuntimeError with its words."""
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    command = [str(binary("helm")), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
+    if done.returncode:
+        raise RuntimeError(f"helm {' '.join(arguments[:3])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def chart_values(images: Images) -> list[str]:
+    """Return the values of the test installation; progress is folded in each second so that tests need not wait."""
+    env = [{"name": "FLJOB_PROGRESS_INTERVAL_SECONDS", "value": "1"}]
+    return [
+        "--set",
+        f"image.operator={images.operator}",
+        "--set",
+        f"image.runtime={images.runtime}",
+        "--set-json",
+        f"env={json.dumps(env)}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running cluster: the one kept by `python -m support.cluster up`, or one of the session's own."""
+    present = running() if os.environ.get("FLJOB_TEST_CLUSTER_REUSE") == "1" else None
+    if present:
+        yield present
+        return
+    own = OwnCluster.start()
+    try:
+        yield own.cluster()
+    finally:
+        own.stop()
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> Images:
+    """Both images, built from the real Dockerfiles, in the cluster's registry."""
+    return build(cluster.registry)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, images: Images) -> Iterator[str]:
+    """The chart, installed; returns its namespace."""
+    with cluster.namespace(SYSTEM):
+        helm(
+            cluster,
+            "upgrade",
+            "--install",
+            "fljob",
+            str(CHART),
+            "-n",
+            SYSTEM,
+            "--wait",
+            "--timeout",
+            "120s",
+            *chart_values(images),
+        )
+        yield SYSTEM
+
+
+@pytest.fixture
+def jobs(cluster: Cluster, operator: str, request: pytest.FixtureRequest) -> Iterator[Jobs]:
+    """A namespace of the test's own."""
+    name = request.node.name.removeprefix("test_").replace("_", "-").split("[")[0][:40].strip("-")
+    with cluster.namespace(name):
+        yield Jobs(cluster, name)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[float, float]]:
+    """Loss and AUC per round of the standard test job, run locally without disturbance."""
+    answer = run_locally(manifest("undisturbed"), tmp_path_factory.mktemp("undisturbed"))
+    assert answer["state"] == "Succeeded"
+    return metrics_by_round(answer["rounds"])
+
+
+__all__ = ["DEADLINE_S"]
