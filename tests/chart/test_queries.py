@@ -11,7 +11,16 @@ import pytest
 import yaml
 
 from fljob_api import metric_names
-from support.prometheus_queries import CHART, NamedQuery, alert_queries, alert_rules, dashboard_queries, dashboards
+from support.pod_discovery import with_files
+from support.prometheus_queries import (
+    CHART,
+    NamedQuery,
+    alert_queries,
+    alert_rules,
+    dashboard_queries,
+    dashboards,
+    scrape_config,
+)
 
 RUNBOOK = Path(__file__).parents[2] / "docs/runbook.md"
 CASES = Path(__file__).with_name("alerts_test.yaml")
@@ -111,3 +120,12 @@ def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
 
 def test_chart_ships_both_dashboards() -> None:
     assert sorted(p.stem for p in (CHART / "files/dashboards").iterdir()) == ["fljob-job", "fljob-jobs"]
+
+
+@pytest.mark.promtool
+def test_prometheus_takes_the_scrape_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml.safe_dump(with_files(scrape_config(), tmp_path)))
+    command = ["promtool", "check", "config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
