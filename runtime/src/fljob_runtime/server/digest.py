@@ -16,12 +16,44 @@ from numpy.typing import NDArray
 PIECE_BYTES = 1 << 20
 
 
+class Digest:
+    """Takes the bytes of one array after another, in any pieces; `previous` chains it to an earlier digest."""
+
+    def __init__(self, previous: str = "") -> None:
+        self._total = hashlib.sha256(previous.encode())
+        self._crc = 0
+        self._length = 0
+
+    def update(self, data: memoryview) -> None:
+        """Add bytes of the present array."""
+        while data:
+            piece = data[: PIECE_BYTES - self._length % PIECE_BYTES]
+            self._crc = zlib.crc32(piece, self._crc)
+            self._length += len(piece)
+            data = data[len(piece) :]
+            if self._length % PIECE_BYTES == 0:
+                self._close_piece()
+
+    def end_array(self) -> None:
+        """Close the present array: its length is part of the digest."""
+        if self._length % PIECE_BYTES:
+            self._close_piece()
+        self._total.update(self._length.to_bytes(8, "little"))
+        self._length = 0
+
+    def hexdigest(self) -> str:
+        """Return the digest of the arrays closed so far."""
+        return self._total.hexdigest()
+
+    def _close_piece(self) -> None:
+        self._total.update(self._crc.to_bytes(4, "little"))
+        self._crc = 0
+
+
 def digest_of(arrays: Iterable[NDArray[np.generic]], *, previous: str = "") -> str:
     """Return the hex digest of the arrays' bytes in order; `previous` chains it to an earlier one."""
-    total = hashlib.sha256(previous.encode())
+    digest = Digest(previous)
     for array in arrays:
-        view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        total.update(len(view).to_bytes(8, "little"))
-        for start in range(0, len(view), PIECE_BYTES):
-            total.update(zlib.crc32(view[start : start + PIECE_BYTES]).to_bytes(4, "little"))
-    return total.hexdigest()
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        digest.end_array()
+    return digest.hexdigest()

@@ -21,7 +21,6 @@ from fljob_runtime.errors import (
     MalformedError,
     NotReadyError,
     StaleError,
-    TransportError,
 )
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
 from fljob_runtime.parameters import LayoutError, ModelLayout
@@ -93,7 +92,7 @@ class Shard:
             if header.round == 0:
                 self._check_complete(staged)
             self._keep(staged)
-        except TransportError:
+        except BaseException:
             intake.abort()
             raise
         return staged
@@ -107,7 +106,7 @@ class Shard:
                 raise StaleError(f"attempt {older.header.attempt} of {header.trainer!r} is staged already")
             self._staged[header.trainer] = staged
         if older is not None:
-            older.buffers.free()  # only the budget: a running commit may still read the arrays
+            older.buffers.free(reusable=False)  # a running commit may still read it
 
     def _layout_for(self, header: PushHeader) -> ModelLayout:
         with self._lock:

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from fljob_runtime.errors import BusyError, LayoutMismatchError, MalformedError
 from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, ModelLayout
-from fljob_runtime.server.digest import digest_of
+from fljob_runtime.server.digest import Digest
 from fljob_runtime.server.placement import dense_range
 
 _ALIGN = 64
-_CHECK_ELEMENTS = 1 << 18
 _UINT8 = NDArray[np.uint8]
 
 
@@ -35,6 +34,9 @@ class BlockKind(StrEnum):
     ROW_IDS = "row_ids"
     ROW_VALUES = "row_values"
     ROW_WEIGHTS = "row_weights"
+
+
+_FLOATS = (BlockKind.DENSE, BlockKind.ROW_VALUES)
 
 
 @dataclass(frozen=True)
@@ -91,26 +93,38 @@ class Locator(Protocol):
 
 
 class Budget:
-    """Memory that staged updates may take together; thread-safe."""
+    """Memory that staged updates may take together; thread-safe.
+
+    Keeps what was given back for the next update of the same size: fresh memory costs a page fault per 4 KiB,
+    more than the copy into it.
+    """
 
     def __init__(self, limit_bytes: int, scratch: Path) -> None:
         self.scratch = scratch
         self._limit = limit_bytes
         self._used = 0
+        self._idle: list[_UINT8] = []
         self._lock = threading.Lock()
 
-    def take(self, num_bytes: int) -> bool:
-        """Reserve memory; False when the update must go to a file."""
+    def take(self, num_bytes: int) -> _UINT8 | None:
+        """Return memory of this size; None when the update must go to a file."""
         with self._lock:
             if self._used + num_bytes > self._limit:
-                return False
+                return None
             self._used += num_bytes
-            return True
+            for index, array in enumerate(self._idle):
+                if array.size == num_bytes:
+                    return self._idle.pop(index)
+            while self._idle and self._used + sum(array.size for array in self._idle) > self._limit:
+                self._idle.pop(0)
+        return np.empty(num_bytes, np.uint8)
 
-    def give(self, num_bytes: int) -> None:
-        """Return reserved memory."""
+    def give(self, memory: _UINT8, *, reusable: bool) -> None:
+        """Return memory; not reusable while someone may still read it."""
         with self._lock:
-            self._used -= num_bytes
+            self._used -= memory.size
+            if reusable and memory.size:
+                self._idle.append(memory)
 
 
 class Buffers:
@@ -123,9 +137,9 @@ class Buffers:
             offsets.append(total)
             total += -(-block.num_bytes // _ALIGN) * _ALIGN
         self._budget = budget
-        self._reserved = total if budget.take(total) else 0
-        self.spilled = total > 0 and not self._reserved
-        memory = self._spill(total) if self.spilled else np.empty(total, np.uint8)
+        self._memory = budget.take(total)
+        self.spilled = self._memory is None
+        memory = self._spill(total) if self._memory is None else self._memory
         self.arrays = [memory[o : o + b.num_bytes] for o, b in zip(offsets, blocks, strict=True)]
 
     def _spill(self, total: int) -> _UINT8:
@@ -140,11 +154,11 @@ class Buffers:
                 f"{self._budget.scratch}: {error.strerror}; raise the server's memory limit or scratch size"
             ) from error
 
-    def free(self) -> None:
-        """Give the memory back; the arrays must not be used any more."""
-        self.arrays = []
-        self._budget.give(self._reserved)
-        self._reserved = 0
+    def free(self, *, reusable: bool = True) -> None:
+        """Give the memory back, once; not `reusable` while a reader may still hold the arrays."""
+        memory, self._memory, self.arrays = self._memory, None, []
+        if memory is not None:
+            self._budget.give(memory, reusable=reusable)
 
 
 class Intake:
@@ -157,6 +171,7 @@ class Intake:
         self.layout = layout
         self.num_bytes = sum(block.num_bytes for block in header.blocks)
         self._buffers = Buffers(header.blocks, budget)
+        self._digest = Digest(previous=repr(header.blocks))
         self._block = 0
         self._filled = 0
         self._received = 0
@@ -166,15 +181,27 @@ class Intake:
         self._received += len(data)
         if self._received > self.num_bytes:
             raise MalformedError(f"more bytes than the {self.num_bytes} that the header announced")
-        source = np.frombuffer(data, np.uint8)
-        while source.size:
+        source = memoryview(data)
+        while source:
             target = self._buffers.arrays[self._block]
-            count = min(source.size, target.size - self._filled)
-            target[self._filled : self._filled + count] = source[:count]
-            source = source[count:]
-            self._filled += count
-            if self._filled == target.size:
-                self._block, self._filled = self._block + 1, 0
+            piece = source[: target.size - self._filled]
+            target[self._filled : self._filled + len(piece)] = np.frombuffer(piece, np.uint8)
+            self._take_in(target, len(piece))
+            source = source[len(piece) :]
+
+    def _take_in(self, target: _UINT8, count: int) -> None:
+        """Digest and check the bytes just copied, while they are in the cache."""
+        start, self._filled = self._filled, self._filled + count
+        self._digest.update(target[start : self._filled].data)
+        block = self.header.blocks[self._block]
+        if block.kind in _FLOATS:
+            values = target[start - start % 4 : self._filled - self._filled % 4].view(np.float32)
+            if not np.isfinite(values).all():
+                what = f"table {block.name}" if block.name else "dense"
+                raise MalformedError(f"{what}: values are not finite; lower spec.optimizer.learningRate")
+        if self._filled == target.size:
+            self._digest.end_array()
+            self._block, self._filled = self._block + 1, 0
 
     def finish(self, locate: Locator) -> Staged:
         """Check the content and return the whole update; raises MalformedError. Aborts when it raises."""
@@ -184,13 +211,12 @@ class Intake:
             )
         by_name = {(b.name, b.kind): array for b, array in zip(self.header.blocks, self._buffers.arrays, strict=True)}
         dense = by_name.get(("", BlockKind.DENSE), np.empty(0, np.uint8)).view(np.float32)
-        _check_finite("dense", dense)
         rows = {
             spec.name: self._rows(spec.name, spec.shape, by_name, locate)
             for spec in self.layout.shared_tables
             if (spec.name, BlockKind.ROW_IDS) in by_name
         }
-        digest = digest_of(self._buffers.arrays, previous=repr(self.header.blocks))
+        digest = self._digest.hexdigest()
         return Staged(self.header, self.layout, digest, self.num_bytes, dense, rows, self._buffers)
 
     def abort(self) -> None:
@@ -207,7 +233,6 @@ class Intake:
         ids = by_name[name, BlockKind.ROW_IDS].view(np.int64)
         values = by_name[name, BlockKind.ROW_VALUES].view(np.float32).reshape(-1, shape[1])
         weights = by_name[name, BlockKind.ROW_WEIGHTS].view(np.float64)
-        _check_finite(f"table {name}", values.reshape(-1))
         if not (np.isfinite(weights).all() and (weights > 0).all()):
             raise MalformedError(f"table {name}: row weights must be finite and above 0")
         check_sorted(name, ids, shape[0])
@@ -220,12 +245,6 @@ def check_sorted(table: str, ids: Int64Array, num_rows: int) -> None:
         return
     if ids[0] < 0 or ids[-1] >= num_rows or not (ids[1:] > ids[:-1]).all():
         raise MalformedError(f"table {table}: ids must be sorted, unique and in [0, {num_rows})")
-
-
-def _check_finite(what: str, values: Float32Array) -> None:
-    for start in range(0, values.size, _CHECK_ELEMENTS):
-        if not np.isfinite(values[start : start + _CHECK_ELEMENTS]).all():
-            raise MalformedError(f"{what}: values are not finite; lower spec.optimizer.learningRate")
 
 
 def _check_blocks(header: PushHeader, layout: ModelLayout, part: tuple[int, int]) -> None:
@@ -245,7 +264,7 @@ def _check_blocks(header: PushHeader, layout: ModelLayout, part: tuple[int, int]
             Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count),
             Block(spec.name, BlockKind.ROW_WEIGHTS, 8 * count),
         ]
-        if count > spec.shape[0] or given[:3] != expected_rows:
+        if not 0 < count <= spec.shape[0] or given[:3] != expected_rows:
             raise LayoutMismatchError(f"table {spec.name}: blocks {given[:3]} do not fit {count} of {spec.shape}")
         del given[:3]
     if given:
