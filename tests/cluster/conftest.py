@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.assets import binary
-from support.cluster import Cluster, OwnCluster, running
+from support.cluster import Cluster, OwnCluster, given
 from support.images import Images, build
 from support.jobs import DEADLINE_S, Jobs, manifest, metrics_by_round, run_locally
 
@@ -44,8 +44,8 @@ def chart_values(images: Images) -> list[str]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A running cluster: the one kept by `python -m support.cluster up`, or one of the session's own."""
-    present = running() if os.environ.get("FLJOB_TEST_CLUSTER_REUSE") == "1" else None
+    """A running cluster: a given one (support.cluster.given), or one of the session's own."""
+    present = given()
     if present:
         yield present
         return

@@ -2,7 +2,8 @@
 
     python -m support.cluster up|down|env     (from tests/) keeps one running while developing
 
-With FLJOB_TEST_CLUSTER_REUSE=1 the tests use that one; otherwise the session starts its own and removes it.
+With FLJOB_TEST_CLUSTER_REUSE=1 the tests use that one; otherwise the session starts its own and removes it. One runs at
+a time: bridge, addresses and kube-proxy's rules are the machine's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from support.controlplane import ControlPlane, run_kubectl
 from support.processes import Process, wait_until
 
 STATE = CACHE / "cluster.json"
+VOLUME_LABEL = "fljob.test/namespace"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 
 
@@ -36,7 +38,6 @@ class Cluster:
     kubeconfig: Path
     registry: str
     folder: Path
-    _volumes: int = 0
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl as the administrator."""
@@ -72,13 +73,16 @@ class Cluster:
 
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:
-        """Make a namespace that enforces Pod Security `restricted`; it is deleted at the end."""
+        """Make a namespace that enforces Pod Security `restricted`; at the end it goes, with its claims' volumes."""
         labels = "\n".join(f"    {key}: {value}" for key, value in RESTRICTED.items())
         self.apply(f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n{labels}\n")
         try:
             yield name
         finally:
             self.kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s", check=False)
+            # A volume that is left would stay bound to the old claim, and a new one of that name would wait for ever.
+            self.kubectl("delete", "persistentvolume", "-l", f"{VOLUME_LABEL}={name}", "--timeout=30s", check=False)
+            shutil.rmtree(self.folder / "volumes" / name, ignore_errors=True)
 
     def claim(self, namespace: str, name: str, content: Path | None = None) -> Path:
         """Make a bound claim on a folder of this machine, holding a copy of `content`; returns the folder.
@@ -95,7 +99,7 @@ class Cluster:
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": f"{namespace}-{name}"},
+            "metadata": {"name": f"{namespace}-{name}", "labels": {VOLUME_LABEL: namespace}},
             "spec": {
                 **size,
                 "storageClassName": "",
@@ -130,7 +134,15 @@ class OwnCluster:
 
     @classmethod
     def start(cls) -> OwnCluster:
-        """Start everything; returns when the node is Ready. On failure nothing is left running."""
+        """Start everything; returns when the node is Ready. On failure nothing is left running.
+
+        Raises RuntimeError if `up` keeps one: a second would take its bridge away.
+        """
+        if running():
+            raise RuntimeError(
+                "a test cluster runs already: set FLJOB_TEST_CLUSTER_REUSE=1 to use it, or end it with "
+                "`python -m support.cluster down` in tests/"
+            )
         own = cls(node.NodeFolder(Path(tempfile.mkdtemp(prefix="fljob-cluster-"))))
         try:
             own._start()
@@ -190,6 +202,19 @@ def running() -> Cluster | None:
     return Cluster(Path(state["kubeconfig"]), state["registry"], Path(state["folder"]))
 
 
+def given() -> Cluster | None:
+    """Return the cluster to use without starting one, None where there is none.
+
+    That is the one kept by `up` (FLJOB_TEST_CLUSTER_REUSE=1, or KUBECONFIG names it), or a foreign one of one node on
+    this machine: KUBECONFIG, and FLJOB_TEST_REGISTRY (host:port) that it pulls images from.
+    """
+    kept, kubeconfig = running(), os.environ.get("KUBECONFIG", "")
+    if kept and (os.environ.get("FLJOB_TEST_CLUSTER_REUSE") == "1" or kubeconfig == str(kept.kubeconfig)):
+        return kept
+    registry = os.environ.get("FLJOB_TEST_REGISTRY", "")
+    return Cluster(Path(kubeconfig), registry, CACHE / "given") if kubeconfig and registry else None
+
+
 def _up() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     present = running()
@@ -200,7 +225,9 @@ def _up() -> None:
     if pid:
         wait_until("the cluster", lambda: running() is not None or _ended(pid), 120)
         found = running()
-        sys.stdout.write(f"export KUBECONFIG={found.kubeconfig}\n" if found else "failed; see the words above\n")
+        sys.stdout.write(
+            f"export KUBECONFIG={found.kubeconfig}\n" if found else f"failed; see {CACHE / 'cluster.log'}\n"
+        )
         sys.exit(0 if found else 1)
     os.setsid()
     quiet = os.open(CACHE / "cluster.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -21,7 +21,7 @@ class Requirement:
 
 
 def _cluster_wanted() -> bool:
-    if os.environ.get("KUBECONFIG"):
+    if os.environ.get("KUBECONFIG") and os.environ.get("FLJOB_TEST_REGISTRY"):
         return True
     return os.environ.get("FLJOB_TEST_CLUSTER") == "1" and assets.asset_folder() is not None
 
@@ -35,7 +35,8 @@ REQUIREMENTS = (
     Requirement(
         "cluster",
         _cluster_wanted,
-        "set FLJOB_TEST_CLUSTER=1 and FLJOB_TEST_ASSETS (as root on Linux), or KUBECONFIG; see docs/development.md",
+        "set FLJOB_TEST_CLUSTER=1 and FLJOB_TEST_ASSETS (as root on Linux), or KUBECONFIG and FLJOB_TEST_REGISTRY; "
+        "see docs/development.md",
     ),
     Requirement(
         "apiserver",
