@@ -163,3 +163,27 @@ def test_an_aborted_intake_gives_its_memory_back(tmp_path: Path) -> None:
 def test_no_room_anywhere_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(BusyError, match=r"no room for .* raise the server's memory limit"):
         intake(STATE, Budget(0, tmp_path / "missing"))
+
+
+def test_memory_of_a_folded_update_is_used_again(tmp_path: Path) -> None:
+    budget = Budget(1 << 20, tmp_path)
+    first = stage(STATE, budget)
+    where = first.dense.ctypes.data
+    first.buffers.free()
+    assert stage(STATE, budget).dense.ctypes.data == where
+
+
+def test_memory_that_a_commit_may_still_read_is_not_used_again(tmp_path: Path) -> None:
+    budget = Budget(1 << 20, tmp_path)
+    replaced = stage(STATE, budget)
+    replaced.buffers.free(reusable=False)
+    stage(update(9.0, {3: 9.0, 9: 9.0}), budget)
+    assert replaced.dense.tolist() == [1.5] * 9
+
+
+def test_memory_given_back_twice_counts_once(tmp_path: Path) -> None:
+    budget = Budget(400, tmp_path)
+    staged = stage(STATE, budget)
+    staged.buffers.free()
+    staged.buffers.free()
+    assert [stage(STATE, budget).buffers.spilled for _ in range(2)] == [False, True]
