@@ -220,7 +220,7 @@ class Shard:
     def _save(self, model: ShardModel) -> tuple[str, str]:
         config = self.config
         if config.checkpoint is None:
-            raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint")
+            raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint-dir")
         version = model.newest
         part = ShardPart(
             job_uid=config.job_uid,
@@ -257,7 +257,7 @@ class Shard:
         if not checkpoint:
             raise StaleError(f"version {version} is not in memory and no checkpoint of it is named")
         if config.checkpoint is None:
-            raise CheckpointError(f"cannot read {checkpoint}: this server was started without --checkpoint")
+            raise CheckpointError(f"cannot read {checkpoint}: this server was started without --checkpoint-dir")
         part = read_shard(config.checkpoint, ShardFileName(checkpoint, digest))
         wanted = (config.job_uid, version, config.shard, config.num_shards)
         found = (part.job_uid, part.version, part.shard, part.num_shards)
