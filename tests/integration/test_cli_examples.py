@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMIT_S = 240
+LIMIT_S = 600
 
 
 def fljob(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -73,7 +74,7 @@ def test_the_walk_of_suspend_and_resume_has_a_checkpoint_per_round(tmp_path: Pat
 
 
 @pytest.mark.data
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_movielens_over_ten_sites_reaches_its_auc_in_three_rounds(movielens: Path, tmp_path: Path) -> None:
     """The bound is the project's own: mean of three seeds after three rounds at least 0.840."""
     last = [
@@ -95,9 +96,9 @@ def test_movielens_over_ten_sites_reaches_its_auc_in_three_rounds(movielens: Pat
 
 
 @pytest.mark.data
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_private_user_rows_train_and_stay_out_of_the_model(movielens: Path, tmp_path: Path) -> None:
     value = run("movielens-private-users", tmp_path / "run", "--data-root", movielens, "--set", "spec.rounds=1")
-    names = json.loads((Path(value["model"]).parent / "signature.json").read_text())
+    tensors = safetensors.safe_open(value["model"], "numpy").keys()
     assert value["rounds"][0]["auc"] > 0.7
-    assert "user_embedding" not in json.dumps(names)
+    assert [name for name in tensors if name.startswith("user_embedding")] == []
