@@ -8,6 +8,7 @@ files build with a public registry. An image is built again only when what goes 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 ROOMS = {"operator": ("api", "operator"), "runtime": ("api", "runtime")}
 BUILD_DEADLINE_S = 1800
+UNNEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man")
 
 
 class ImageError(RuntimeError):
@@ -38,7 +40,14 @@ class Images:
 
 
 def build(registry: str) -> Images:
-    """Build what has changed and push both images; returns their references."""
+    """Build what has changed and push both images; returns their references. A second caller waits for the first."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "images.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build_and_push(registry)
+
+
+def _build_and_push(registry: str) -> Images:
     references = {}
     for name, rooms in ROOMS.items():
         local = f"localhost/fljob-{name}:{_digest(name, rooms)}"
@@ -115,7 +124,6 @@ def _ensure_base() -> None:
     """Make the base image unless it is there."""
     if _exists(BASE):
         return
-    CACHE.mkdir(parents=True, exist_ok=True)
     archive = CACHE / "base.tar"
     if not archive.exists():
         packages = "python3,python3-venv,ca-certificates"
@@ -124,7 +132,8 @@ def _ensure_base() -> None:
         with tempfile.TemporaryDirectory(prefix="fljob-base-", dir=CACHE) as scratch:
             root = Path(scratch) / "root"
             _run([*command, str(root)])
-            _run(["tar", "-C", str(root), "--exclude=./var/cache/apt/archives/*.deb", "-cf", str(partial), "."])
+            unneeded = [f"--exclude=./{path}/*" for path in UNNEEDED]
+            _run(["tar", "-C", str(root), *unneeded, "-cf", str(partial), "."])
         partial.replace(archive)
     container = _buildah("from", "scratch").strip()
     _buildah("add", container, str(archive), "/")
