@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
+from fljob_runtime.roles.private_state import PrivateStore, merge_rows
+
+LAYOUT = ModelLayout(
+    (
+        ParamSpec("users", (10, 2), Kind.ROWS, Scope.PRIVATE),
+        ParamSpec("bias", (1,), Kind.DENSE, Scope.PRIVATE),
+        ParamSpec("items", (5, 2), Kind.ROWS),
+    )
+)
+
+
+def rows(ids: list[int], value: float) -> RowSet:
+    return RowSet(np.array(ids), np.full((len(ids), 2), value, np.float32))
+
+
+def state(value: float) -> ModelState:
+    bias = {"bias": np.array([value], np.float32)}
+    return ModelState(bias, {"users": rows([1, 4], value), "items": rows([0], 9.0)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PrivateStore:
+    return PrivateStore(tmp_path, LAYOUT, job_uid="u")
+
+
+def test_what_was_saved_is_loaded(store: PrivateStore) -> None:
+    store.save(3, state(0.5))
+    loaded = store.load(3)
+    assert loaded.rows["users"].ids.tolist() == [1, 4]
+    assert loaded.rows["users"].values.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert loaded.dense["bias"].tolist() == [0.5]
+
+
+def test_shared_parameters_are_not_stored(store: PrivateStore) -> None:
+    store.save(1, state(0.5))
+    assert "items" not in store.load(1).rows
+
+
+def test_the_last_two_rounds_are_kept(store: PrivateStore) -> None:
+    for number in (1, 2, 5):
+        store.save(number, state(number))
+    assert (store.newest(1), store.newest(4), store.newest()) == (0, 2, 5)
+
+
+def test_the_newest_not_after_a_round_is_loaded(store: PrivateStore) -> None:
+    store.save(2, state(2.0))
+    store.save(4, state(4.0))
+    assert store.load(3).dense["bias"].tolist() == [2.0]
+
+
+def test_what_is_newer_than_the_committed_round_is_discarded(store: PrivateStore) -> None:
+    store.save(2, state(2.0))
+    store.save(3, state(3.0))
+    store.discard_after(2)
+    assert store.newest() == 2
+
+
+def test_a_damaged_file_is_passed_over(store: PrivateStore, tmp_path: Path) -> None:
+    store.save(2, state(2.0))
+    store.save(3, state(3.0))
+    (tmp_path / "private-u" / "private-000003.safetensors").write_bytes(b"torn")
+    assert store.load(3).dense["bias"].tolist() == [2.0]
+
+
+def test_nothing_stored_is_an_empty_state(store: PrivateStore) -> None:
+    assert store.load(7) == ModelState({}, {})
+
+
+def test_a_model_without_private_parameters_makes_no_folder(tmp_path: Path) -> None:
+    shared = ModelLayout((ParamSpec("bias", (1,)),))
+    PrivateStore(tmp_path / "storage", shared, job_uid="u").save(1, ModelState({}, {}))
+    assert not (tmp_path / "storage").exists()
+
+
+def test_merged_rows_are_sorted_and_the_newer_value_wins() -> None:
+    merged = merge_rows({"users": rows([1, 4, 6], 1.0)}, {"users": rows([0, 4], 2.0)})["users"]
+    assert merged.ids.tolist() == [0, 1, 4, 6]
+    assert merged.values[:, 0].tolist() == [2.0, 1.0, 2.0, 1.0]

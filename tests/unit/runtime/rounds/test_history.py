@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from fljob_runtime.rounds.history import History
+from fljob_runtime.rounds.values import ListAccepted, Rewound, RoundCommitted, RoundEvaluated
+
+
+def committed(*rounds: int, durable: bool = True) -> History:
+    history = History()
+    for number in rounds:
+        history.apply(ListAccepted(number, (), (), 10, {}))
+        history.apply(RoundCommitted(number, 1.0, durable))
+    return history
+
+
+def test_a_round_that_does_not_follow_is_damage() -> None:
+    history = committed(0)
+    history.apply(ListAccepted(2, (), (), 10, {}))
+    with pytest.raises(ValueError, match="round 2 cannot follow 0"):
+        history.apply(RoundCommitted(2, 1.0, True))
+
+
+def test_a_second_commit_record_of_the_last_round_makes_it_durable() -> None:
+    history = committed(0, durable=False)
+    history.apply(RoundCommitted(0, 1.0, True))
+    assert history.durable == [0]
+
+
+def test_a_rewind_forgets_newer_rounds_and_what_was_under_way() -> None:
+    history = committed(0, 1, 2)
+    history.apply(ListAccepted(3, (), (), 10, {}))
+    history.apply(Rewound(1))
+    assert (history.committed, history.accepted) == (1, None)
+
+
+def test_the_best_is_the_highest_auc_the_first_of_equals() -> None:
+    history = committed(0, 1, 2, 3)
+    for number, auc in ((1, 0.7), (2, 0.8), (3, 0.8)):
+        history.apply(RoundEvaluated(number, {"AUC": auc, "Loss": 0.5}))
+    best = history.best()
+    assert best is not None
+    assert best.round == 2
+
+
+def test_without_auc_the_best_is_the_lowest_loss() -> None:
+    history = committed(0, 1, 2)
+    for number, loss in ((1, 0.4), (2, 0.5)):
+        history.apply(RoundEvaluated(number, {"Loss": loss}))
+    best = history.best()
+    assert best is not None
+    assert best.round == 1
+
+
+def test_the_last_version_is_never_releasable() -> None:
+    assert committed(0, 1, 2).releasable(0) == (0, 1)
