@@ -51,7 +51,7 @@ def trainers(job: FLJob, observed: Observed, failures: Iterable[Failure]) -> lis
                 message=(message or (seen.message if seen else ""))[:1024],
             )
         )
-    rows.sort(key=lambda row: (row.state not in _TROUBLED, row.name))
+    rows.sort(key=lambda row: (_TROUBLED.index(row.state) if row.state in _TROUBLED else len(_TROUBLED), row.name))
     return rows[:MAX_TRAINERS_SHOWN]
 
 

@@ -101,7 +101,7 @@ def _ended(job: FLJob, observed: Observed, now: datetime) -> Decision:
 def _alive(job: FLJob, observed: Observed, now: datetime, defaults: Defaults) -> Decision:
     finish = observed.progress.finish if observed.progress else None
     if finish and finish.outcome is Outcome.SUCCEEDED:
-        return _succeed(job, observed, now)
+        return _succeed(job, observed, now, defaults)
     what = suspension.step(job, observed, now)
     if what is Step.SUSPENDED or what is Step.STOPPING:
         return _suspend(job, observed, now, what)
@@ -253,10 +253,10 @@ def _progressed(job: FLJob, observed: Observed, now: datetime, words: Sequence[W
     if fold or not job.status.trainers or failed or _trouble(observed)[1]:
         folded["trainers"] = display.trainers(job, observed, failed)
         folded["trainer_counts"] = display.counts(job, observed, len(failed))
-    return _say(job, now, words, **folded, **changes)
+    return _say(job, now, words, **{**folded, **changes})
 
 
-def _succeed(job: FLJob, observed: Observed, now: datetime) -> Decision:
+def _succeed(job: FLJob, observed: Observed, now: datetime, defaults: Defaults) -> Decision:
     finish = observed.progress.finish if observed.progress else None
     reason = finish.reason if finish else Reason.COMPLETED.value
     message = finish.message if finish else ""
@@ -269,7 +269,7 @@ def _succeed(job: FLJob, observed: Observed, now: datetime) -> Decision:
         word(ConditionType.FAILED, False, Reason.COMPLETED),
     ]
     decision = _progressed(_begun(job, now), observed, now, words, **_closing(job, now))
-    return replace(decision, annotate=_annotation(job, observed), requeue_after_s=cleanup.FAREWELL_S)
+    return replace(decision, annotate=_annotation(job, observed, defaults), requeue_after_s=cleanup.FAREWELL_S)
 
 
 def _fail(job: FLJob, observed: Observed, now: datetime, failed: Failure) -> Decision:
@@ -294,7 +294,8 @@ def _closing(job: FLJob, now: datetime) -> dict[str, object]:
     }
 
 
-def _annotation(job: FLJob, observed: Observed) -> Manifest | None:
+def _annotation(job: FLJob, observed: Observed, defaults: Defaults) -> Manifest | None:
+    """The image and the folder in the volume are noted too: `fljob model get` needs them when the FLJob is gone."""
     training = observed.progress.training if observed.progress else None
     if training is None or not training.model_uri:
         return None
@@ -303,7 +304,11 @@ def _annotation(job: FLJob, observed: Observed) -> Manifest | None:
         "path": training.model_uri,
         "round": training.round,
         "digest": training.model_digest or "",
+        "image": job.spec.server.image or defaults.image,
     }
+    claim = job.spec.checkpoint.persistent_volume_claim if job.spec.checkpoint else None
+    if claim and claim.sub_path:
+        value["subPath"] = claim.sub_path
     return model_annotation(job, json.dumps(value, sort_keys=True))
 
 
