@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors
+from safetensors.numpy import load_file
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LIMIT_S = 600
@@ -99,6 +99,6 @@ def test_movielens_over_ten_sites_reaches_its_auc_in_three_rounds(movielens: Pat
 @pytest.mark.timeout(700)
 def test_private_user_rows_train_and_stay_out_of_the_model(movielens: Path, tmp_path: Path) -> None:
     value = run("movielens-private-users", tmp_path / "run", "--data-root", movielens, "--set", "spec.rounds=1")
-    tensors = safetensors.safe_open(value["model"], "numpy").keys()
+    tensors = load_file(value["model"])
     assert value["rounds"][0]["auc"] > 0.7
     assert [name for name in tensors if name.startswith("user_embedding")] == []

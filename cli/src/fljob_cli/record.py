@@ -7,6 +7,7 @@ run goes on with the rounds that are in it.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,8 @@ from fljob_api.progress import Progress, RoundSummary
 from fljob_cli.errors import CliError
 
 FILE_NAME = "run.json"
+_DETAIL = re.compile(r"\s*\(.*|:.*")
+_NUMBERED = re.compile(r"\bround \d+")
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,12 @@ class Record:
         return replace(self, rounds=tuple(rounds[r] for r in sorted(rounds)), sites=sites)
 
     def with_wait(self, name: str, seconds: float) -> Record:
-        """Return the record with more time spent on a named wait."""
-        return replace(self, waits=self.waits | {name: self.waits.get(name, 0.0) + seconds})
+        """Return the record with more time spent on a named wait; waits of all rounds count as one.
+
+        `updates of round 3: site-0, site-1` is kept as `updates of a round`: who was slow is in `sites`.
+        """
+        kind = _NUMBERED.sub("a round", _DETAIL.sub("", name)).strip()
+        return replace(self, waits=self.waits | {kind: self.waits.get(kind, 0.0) + seconds})
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--output json` prints, less the report's path."""

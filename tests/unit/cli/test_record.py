@@ -49,6 +49,19 @@ def test_a_sites_rounds_are_kept_in_order() -> None:
     assert [(part.round, part.auc) for part in record.sites["site-0"]] == [(1, 0.6), (2, 0.7)]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("trainers to join (0 of 2): site-0, site-1", "trainers to join"),
+        ("updates of round 3: site-0", "updates of a round"),
+        ("the coordinator", "the coordinator"),
+    ],
+)
+def test_waits_of_one_kind_are_added_up(name: str, kind: str) -> None:
+    record = Record("movies", MANIFEST).with_wait(name, 1.0).with_wait(name, 0.5)
+    assert record.waits == {kind: 1.5}
+
+
 def test_the_json_form_has_the_promised_keys_per_round() -> None:
     record = Record("movies", MANIFEST, state="Succeeded").with_progress(progress(summary(0), summary(1)))
     assert record.to_json() == {
