@@ -180,8 +180,12 @@ def _filled(table: Sequence[MetricName], constant: dict[str, str]) -> Metrics:
     metrics = Metrics(table, constant)
     for row in table:
         labels = {label: VALUES[label] for label in row.labels if label not in constant}
-        write = {"gauge": metrics.set, "counter": metrics.add, "histogram": metrics.observe}[row.kind]
-        write(row.name, time.time() if row.name.endswith("_timestamp_seconds") else 1.0, **labels)
+        if row.kind == "histogram":
+            metrics.observe(row.name, 1.0, **labels)
+        elif row.kind == "counter":
+            metrics.add(row.name, 1.0, **labels)
+        else:
+            metrics.set(row.name, time.time() if row.name.endswith("_timestamp_seconds") else 1.0, **labels)
     return metrics
 
 
