@@ -103,6 +103,7 @@ class ControlPlane:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
+            "--kubelet-preferred-address-types=InternalIP",  # no DNS here knows the node's name: logs and exec
             *flags,
         ]
         self.processes.append(Process.start("kube-apiserver", apiserver, self.folder))

@@ -6,6 +6,7 @@ Settings follow docs/development.md, "Tests on a real Kubernetes"; each was need
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -196,6 +197,7 @@ def start_kubelet(folder: NodeFolder, authority: Authority, url: str) -> Process
         "eventRecordQPS": 0,
         "cgroupsPerQOS": True,
         "enforceNodeAllocatable": [],
+        "makeIPTablesUtilChains": False,
         "maxPods": 200,
     }
     path = folder.root / "kubelet.json"
@@ -313,6 +315,12 @@ def unmount(root: Path) -> None:
 
 
 def remove(root: Path) -> None:
-    """Remove the folder, unmounting first."""
+    """Remove the folder, unmounting first, and the control groups that the kubelet left empty."""
     unmount(root)
+    hierarchies = Path("/sys/fs/cgroup")
+    for top in (hierarchies / "kubepods", *hierarchies.glob("*/kubepods")):
+        for group in sorted((top, *top.rglob("*/")), key=lambda path: len(path.parts), reverse=True):
+            if group.is_dir():
+                with contextlib.suppress(OSError):  # not empty: somebody else's
+                    group.rmdir()
     shutil.rmtree(root, ignore_errors=True)
