@@ -32,8 +32,8 @@ test-cluster: install ## run only the tests on a real cluster (as root on Linux,
 	FLJOB_TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
 .PHONY: coverage
-coverage: install ## run the tests that need no cluster and hold branch coverage to its floors
-	$(BIN)/python -m pytest -m "not cluster" --cov --cov-report= $(ARGS)
+coverage: install ## run the unit and contract tests and hold branch coverage to its floors
+	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report= $(ARGS)
 	$(BIN)/python tools/check_coverage.py
 
 .PHONY: fmt

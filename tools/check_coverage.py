@@ -1,6 +1,7 @@
 """Hold branch coverage of the last `pytest --cov` run to floors that only rise. Part of `make coverage`.
 
-Lines and branches count together, as coverage's own total does.
+Lines and branches count together, as coverage's own total does. Only what runs in the tests' own process counts:
+programs that the integration tests start as processes are not seen.
 """
 
 from __future__ import annotations
@@ -13,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 FLOORS = {
-    "api/src/fljob_api": 95.0,
-    "operator/src/fljob_operator/reconcile": 0.0,
-    "operator/src/fljob_operator/policies": 0.0,
-    "operator/src/fljob_operator/desired": 0.0,
-    "operator/src/fljob_operator": 0.0,
-    "runtime/src/fljob_runtime/rounds": 0.0,
-    "runtime/src/fljob_runtime/algorithms": 0.0,
-    "runtime/src/fljob_runtime/server": 0.0,
-    "runtime/src/fljob_runtime": 0.0,
-    "cli/src/fljob_cli": 0.0,
+    "api/src/fljob_api": 99.0,
+    "operator/src/fljob_operator/reconcile": 94.0,
+    "operator/src/fljob_operator/policies": 99.0,
+    "operator/src/fljob_operator/desired": 97.0,
+    "operator/src/fljob_operator": 70.0,
+    "runtime/src/fljob_runtime/rounds": 95.0,
+    "runtime/src/fljob_runtime/algorithms": 88.0,
+    "runtime/src/fljob_runtime/server": 97.0,
 }
 
 
