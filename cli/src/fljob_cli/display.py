@@ -1,5 +1,5 @@
 """What a local run shows while it runs: one line per committed round and, on a terminal, a live line below it
-with a bar, what the job is waiting for, and the trainers that are behind.
+with a bar, what the job is waiting for, and the trainers in trouble.
 
 Called by `run`. Piped, it prints the same lines without colours and without the live part. Decides nothing.
 """
@@ -22,7 +22,8 @@ from fljob_cli.record import Record, Round
 
 _HEAD = f"{'round':>9}  {'loss':>7}  {'AUC':>7}"
 _TAIL = f"  {'trainers':>8}  {'dropped':>7}  {'seconds':>7}  {'traffic':>9}"
-_SHOWN_BEHIND = 4
+_SHOWN_IN_TROUBLE = 4
+_TROUBLE = ("Lost", "Failed")
 
 
 def header(pooled: bool) -> str:
@@ -64,14 +65,15 @@ def duration(seconds: float) -> str:
 
 def waiting(wait: Waiting, now: datetime) -> str:
     """Return what is waited for, for how long already, and until when at most."""
-    text = f"waiting for {wait.name}"
+    what, _, who = wait.name.partition(": ")
+    text = f"waiting for {what}"
     since = _time(wait.since)
     if since is not None:
         text += f" for {duration(max(0.0, (now - since).total_seconds()))}"
     deadline = _time(wait.deadline or "")
     if deadline is not None:
         text += f", at most {duration(max(0.0, (deadline - now).total_seconds()))} more"
-    return text
+    return f"{text}: {who}" if who else text
 
 
 def _time(text: str) -> datetime | None:
@@ -134,14 +136,15 @@ class Rounds:
         )
         lines: list[RenderableType] = [bar]
         if training.waiting_for is not None:
-            lines.append(Text(waiting(training.waiting_for, datetime.now(UTC)), style="dim"))
-            lines.extend(_behind(progress))
+            wait = waiting(training.waiting_for, datetime.now(UTC))
+            lines.append(Text(wait, style="dim", no_wrap=True, overflow="ellipsis"))
+        lines.extend(_in_trouble(progress))
         return Group(*lines)
 
 
-def _behind(progress: Progress) -> list[Text]:
-    """Name the trainers that are still at work or in trouble, a few of them."""
-    busy = [t for t in progress.trainers if t.state not in ("", "Idle")]
-    texts = [f"{t.name} {t.state.lower()}" + (f" ({t.message})" if t.message else "") for t in busy]
-    more = [f"and {len(texts) - _SHOWN_BEHIND} more"] if len(texts) > _SHOWN_BEHIND else []
-    return [Text("  " + ", ".join(texts[:_SHOWN_BEHIND] + more), style="dim")] if texts else []
+def _in_trouble(progress: Progress) -> list[Text]:
+    """Name the trainers that are lost or failed, a few of them, each with its own words."""
+    troubled = [t for t in progress.trainers if t.state in _TROUBLE]
+    shown = [f"{t.name} {t.state.lower()}: {t.message}".rstrip(": ") for t in troubled[:_SHOWN_IN_TROUBLE]]
+    more = [f"and {len(troubled) - len(shown)} more"] if len(troubled) > len(shown) else []
+    return [Text(line, style="red", no_wrap=True, overflow="ellipsis") for line in shown + more]

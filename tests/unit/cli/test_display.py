@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from fljob_api.progress import Progress, Waiting
+from fljob_api.progress import Progress, TrainerProgress, Waiting
 from fljob_cli.display import Rounds, duration, header, row, size, waiting
 from fljob_cli.record import Record, Round
 
@@ -55,8 +55,18 @@ def test_header_and_rows_are_equally_wide() -> None:
 
 
 def test_a_wait_says_for_what_how_long_and_how_long_at_most() -> None:
-    wait = Waiting(name="quorum", since="2026-01-01T12:00:00Z", deadline="2026-01-01T12:01:00Z")
-    assert waiting(wait, NOW) == "waiting for quorum for 30.0 s, at most 30.0 s more"
+    wait = Waiting(name="updates: site-3", since="2026-01-01T12:00:00Z", deadline="2026-01-01T12:01:00Z")
+    assert waiting(wait, NOW) == "waiting for updates for 30.0 s, at most 30.0 s more: site-3"
+
+
+def test_a_terminal_shows_trainers_in_trouble_with_their_words() -> None:
+    out = io.StringIO()
+    lost = TrainerProgress(name="site-1", state="Lost", message="no heartbeat for 30 s")
+    progress = Progress(uid="u", incarnation=0, trainers=[TrainerProgress(name="site-0"), lost])
+    console = Console(file=out, force_terminal=True, width=80, color_system=None)
+    with Rounds(console, total=3, cohort=2, pooled=lambda _: None) as rounds:
+        rounds.show(Record("j", {}), progress)
+    assert "site-1 lost: no heartbeat for 30 s" in out.getvalue()
 
 
 def test_sizes_have_units_of_a_thousand() -> None:

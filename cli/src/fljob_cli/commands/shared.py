@@ -22,7 +22,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Change a field; wins over the file. Items of lists by name: spec.trainers[site-0].resources…",
+        help="Change a field; wins over the file. Items of lists by name: spec.trainers\\[site-0].resources…",
     ),
 ]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text for people, json for scripts.")]
