@@ -5,7 +5,7 @@ Each script beside this one takes the folder to write to; the order matters (the
 
 from __future__ import annotations
 
-import filecmp
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -37,11 +37,14 @@ def stale() -> list[str]:
             if file.is_file():
                 (copy / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy / file)
+        before = _digests(copy)
         generate(copy)
-        made = [path.relative_to(copy) for path in copy.rglob("*") if path.is_file()]
-        return sorted(
-            str(path) for path in made if not path.is_file() or not filecmp.cmp(path, copy / path, shallow=False)
-        )
+        return sorted(str(path) for path, digest in _digests(copy).items() if before.get(path) != digest)
+
+
+def _digests(folder: Path) -> dict[Path, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def main() -> None:
