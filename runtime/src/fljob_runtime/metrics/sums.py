@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fljob_runtime.metrics.histogram import MAX_CELLS, MAX_EXPONENT, MIN_EXPONENT, DyadicHistogram
+from fljob_runtime.metrics.histogram import (
+    LOGIT_LIMIT,
+    MAX_CELLS,
+    MAX_EXPONENT,
+    MIN_EXPONENT,
+    DyadicHistogram,
+)
 
 MAX_BYTES = 1 << 20
 TOP_K = 10
@@ -142,6 +148,8 @@ class MetricSums:
             raise MetricsError("metric sums: a value is not finite")
         if numbers["num_samples"] < 0 or numbers["num_ranked"] < 0:
             raise MetricsError("metric sums: a count is negative")
+        if numbers["num_samples"] != int(histogram.positives.sum() + histogram.negatives.sum()):
+            raise MetricsError("metric sums: the histogram counts another number of samples")
         return cls(**numbers, histogram=histogram)  # type: ignore[arg-type]  # each has its field's type, see above
 
 
@@ -154,7 +162,13 @@ def _read_histogram(value: dict[str, Any]) -> DyadicHistogram:
         raise MetricsError("histogram: exponent out of range or cells not ascending")
     if (positives < 0).any() or (negatives < 0).any() or (positives > 1 << 40).any() or (negatives > 1 << 40).any():
         raise MetricsError("histogram: a count is negative or beyond 2^40")
-    return DyadicHistogram(exponent, np.cumsum(steps), positives, negatives)
+    limit = math.ldexp(LOGIT_LIMIT, exponent)
+    if (np.abs(steps.astype(np.float64)) > 2.0 * limit).any():  # so that their sum cannot wrap around either
+        raise MetricsError("histogram: a cell lies beyond the limit of logits")
+    cells = np.cumsum(steps)
+    if (np.abs(cells) > limit).any():
+        raise MetricsError("histogram: a cell lies beyond the limit of logits")
+    return DyadicHistogram(exponent, cells, positives, negatives)
 
 
 def _ratio(numerator: float, denominator: float) -> float:

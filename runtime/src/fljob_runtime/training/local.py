@@ -122,7 +122,7 @@ class LocalTrainer:
             parts.append(self._round_examples(train_round))
         if evaluation:
             parts.append(self.data.held_out().examples)
-        return {name: _unique([_ids(part, column) for part in parts]) for name, column in self._tables.items()}
+        return {name: np.flatnonzero(self._counts(name, parts)) for name in self._tables}
 
     def load(self, state: ModelState) -> None:
         """Put values into the model; rows that are not in `state` stay as they are."""
@@ -140,17 +140,20 @@ class LocalTrainer:
     def train(self, train_round: int, on_progress: Callable[[TrainProgress], None] = lambda _: None) -> LocalUpdate:
         """Train one round from the loaded values with a fresh optimizer; `train_round` counts from 1.
 
-        Raises DivergedError as soon as the loss is seen not to be finite.
+        Raises DivergedError as soon as the loss is seen not to be finite, or when a trained value is not.
         """
         examples = self._round_examples(train_round)
         optimizer = self.plan.optimizer.make(self.model.parameters(), self.plan.learning_rate)
         metrics = self.fit(examples, optimizer, on_progress)
         self._round_cache = None
         rows = {}
-        for name, column in self._tables.items():
-            ids, counts = np.unique(_ids(examples, column), return_counts=True)
-            rows[name] = RowSet(ids, self._values(name)[ids], counts.astype(np.float64))
-        return LocalUpdate(ModelState(self._dense(), rows), len(examples), metrics)
+        for name in self._tables:
+            counts = self._counts(name, [examples])
+            ids = np.flatnonzero(counts)
+            rows[name] = RowSet(ids, self._values(name)[ids], counts[ids].astype(np.float64))
+        state = ModelState(self._dense(), rows)
+        self._check_finite(state)
+        return LocalUpdate(state, len(examples), metrics)
 
     def fit(
         self,
@@ -232,6 +235,23 @@ class LocalTrainer:
             )
         return value
 
+    def _check_finite(self, state: ModelState) -> None:
+        """Look at the trained values: the last step may have broken what no loss has shown yet."""
+        values = {**state.dense, **{name: rows.values for name, rows in state.rows.items()}}
+        broken = [name for name, value in values.items() if not np.isfinite(value).all()]
+        if broken:
+            raise DivergedError(
+                f"client {self.plan.client}: {', '.join(broken)} not finite; lower spec.optimizer.learningRate"
+            )
+
+    def _counts(self, name: str, parts: list[Examples]) -> Int64Array:
+        """Return how often the parts use each row of a table: int64 [rows]."""
+        column, (num_rows, _) = self._tables[name], self.layout[name].shape
+        counts = np.zeros(num_rows, np.int64)
+        for part in parts:
+            counts += np.bincount(part.users if column == "user" else part.items, minlength=num_rows)
+        return counts
+
     def _values(self, name: str) -> Float32Array:
         values: Float32Array = self._parameters[name].detach().numpy()
         return values
@@ -244,14 +264,6 @@ def _tensor(array: np.ndarray) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()  # torch warns of memory it may not write to
     return torch.from_numpy(array)
-
-
-def _ids(examples: Examples, column: str) -> Int64Array:
-    return examples.users if column == "user" else examples.items
-
-
-def _unique(parts: list[Int64Array]) -> Int64Array:
-    return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
 
 def _concatenate(parts: list[Examples]) -> Examples:

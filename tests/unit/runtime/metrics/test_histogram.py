@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fljob_runtime.metrics.histogram import MAX_CELLS, DyadicHistogram, exact_auc
+from fljob_runtime.metrics.histogram import MAX_CELLS, MAX_MERGED_CELLS, DyadicHistogram, exact_auc
 
 
 def predictions(seed: int, size: int, spread: float, rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -76,3 +76,31 @@ def test_collapsed_scores_have_a_bound_below_a_thousandth() -> None:
 def test_a_click_rate_of_one_in_ten_thousand_has_a_bound_below_a_thousandth() -> None:
     logits, labels = predictions(8, 200_000, 1.0, 1e-4)
     assert DyadicHistogram.of(logits, labels).auc_bound() < 1e-3
+
+
+def test_a_merged_histogram_stays_within_its_cap_and_its_bound() -> None:
+    cells = np.arange(MAX_MERGED_CELLS, dtype=np.int64)
+    ones = np.ones(MAX_MERGED_CELLS, np.int64)
+    low = DyadicHistogram(20, cells, ones, 0 * ones)
+    high = DyadicHistogram(20, cells + MAX_MERGED_CELLS, 0 * ones, ones)
+    merged = low.merge(high)
+    assert merged.exponent == 19  # twice the cap fits when two cells become one
+    assert len(merged.cells) == MAX_MERGED_CELLS
+    assert merged.auc() == 0.0
+
+
+def test_capped_merging_does_not_depend_on_grouping() -> None:
+    cells = np.arange(MAX_MERGED_CELLS // 2, dtype=np.int64)
+    parts = [DyadicHistogram(20, cells * (i + 1), cells % 3, cells % 2) for i in range(4)]
+    left = parts[0].merge(parts[1]).merge(parts[2]).merge(parts[3])
+    right = parts[3].merge(parts[1]).merge(parts[2].merge(parts[0]))
+    assert left.exponent == right.exponent < 20
+    for a, b in zip(left._columns(), right._columns(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_auc_of_very_many_samples_does_not_overflow() -> None:
+    many = np.array([1 << 40, 1 << 40], np.int64)
+    histogram = DyadicHistogram(0, np.array([0, 1], np.int64), many, many)
+    # of 4 pairs of cells: one wins, one loses, two tie
+    assert histogram.auc() == pytest.approx(0.5)

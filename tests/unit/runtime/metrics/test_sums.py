@@ -73,6 +73,12 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
         ),
         ({"histogram": {"exponent": 3, "cells": [1], "positives": [-1], "negatives": [1]}}, "negative"),
         ({"histogram": {"exponent": 3, "cells": [1], "positives": [1, 1], "negatives": [1]}}, "equally long"),
+        ({"histogram": {"exponent": 3, "cells": [257], "positives": [1], "negatives": [3]}}, "limit of logits"),
+        (
+            {"histogram": {"exponent": 3, "cells": [-(2**62), 2**62 + 9], "positives": [1, 1], "negatives": [1, 1]}},
+            "limit of logits",
+        ),
+        ({"num_samples": 5}, "another number of samples"),
         ({"histogram": None}, "metric sums"),
     ],
 )
