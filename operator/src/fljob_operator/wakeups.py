@@ -62,7 +62,6 @@ class Wakeups:
                     namespaces=list(self._settings.watch_namespaces),
                     stop_flag=self._stop,
                     identity=self._settings.identity,  # else it asks for the user's name, which a pod's uid has not
-                    identity="fljob-operator",  # else kopf asks for the user's name, and a pod's uid has none
                 )
             )
         except Exception:
