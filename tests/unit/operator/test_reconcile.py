@@ -166,7 +166,7 @@ def test_what_keeps_a_pod_from_running_is_said_in_its_own_words() -> None:
     )
 
 
-CKPT = {"checkpoint": {"persistentVolumeClaim": {"claimName": "ckpt"}}}
+CKPT: dict[str, Any] = {"checkpoint": {"persistentVolumeClaim": {"claimName": "ckpt"}}}
 
 
 def test_suspend_waits_for_the_border_then_stops_then_resumes_as_the_next_incarnation() -> None:

@@ -46,7 +46,7 @@ def test_only_the_coordinator_has_a_token() -> None:
 
 
 def test_a_trainers_claim_is_mounted_read_only_at_that_trainer_alone() -> None:
-    trainers = [
+    trainers: list[dict[str, Any]] = [
         {"name": "a", "data": {"persistentVolumeClaim": {"claimName": "ratings", "subPath": "x"}}},
         {"name": "b"},
     ]
