@@ -120,6 +120,7 @@ class Coordinator:
         self._saved = Saved()
         self._ending: Finished | None = None
         self._shown: tuple[RoundState, int] | None = None
+        self._offer_at = 0.0
 
     @property
     def ready(self) -> bool:
@@ -253,10 +254,14 @@ class Coordinator:
         )
 
     def _publish(self, *, urgent: bool) -> None:
+        """Offer the present view when a round or state began, else now and then: making it costs a millisecond."""
         shown = (self._machine.state, self._machine.history.committed)
         at_once = shown != self._shown and shown[0] not in {RoundState.SELECTING, RoundState.COMMITTING}
-        self._shown = shown
-        self._around.metrics.observe(self._machine, self._around.clock())
+        now = self._around.clock()
+        if not (urgent or at_once) and now < self._offer_at:
+            return
+        self._shown, self._offer_at = shown, now + TICK_S
+        self._around.metrics.observe(self._machine, now)
         self._around.publisher.offer(self._progress(None), urgent=urgent or at_once)
 
     def _progress(self, finish: Finish | None) -> Progress:

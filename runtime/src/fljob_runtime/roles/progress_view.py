@@ -5,6 +5,7 @@ Called by the coordinator's loop; the same numbers go to the log line and to Pro
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,15 +89,21 @@ def summarise(sums: Sequence[bytes]) -> dict[str, float]:
     """
     total = MetricSums()
     for text in sums:
-        total = total.merge(MetricSums.from_json(text))
+        total = total.merge(_parse(text))
     values = vars(total.compute())
     return {name: values[key] for key, name in _NAMES.items() if math.isfinite(values[key])}
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(text: bytes) -> MetricSums:
+    """Parse a report's sums once for its check, its trainer's row and the round's total."""
+    return MetricSums.from_json(text)
 
 
 def check_metrics(text: bytes) -> str:
     """Return what is wrong with a trainer's sums, "" if nothing."""
     try:
-        MetricSums.from_json(text)
+        _parse(text)
     except MetricsError as error:
         return str(error)
     return ""
