@@ -37,7 +37,7 @@ async def test_of_several_delays_the_shortest_counts() -> None:
 async def test_failures_back_off_and_success_forgets_them() -> None:
     delays: list[float] = []
     queue = WorkQueue(jitter=lambda: 0.5)
-    queue.add_after = lambda _, delay_s: delays.append(delay_s)  # type: ignore[method-assign]
+    queue.add_after = lambda _, delay_s: delays.append(delay_s)  # type: ignore[method-assign,assignment]
     for _ in range(3):
         queue.done("a", failed=True)
     queue.done("a")
@@ -48,7 +48,7 @@ async def test_failures_back_off_and_success_forgets_them() -> None:
 async def test_backoff_is_bounded() -> None:
     delays: list[float] = []
     queue = WorkQueue(jitter=lambda: 0.5)
-    queue.add_after = lambda _, delay_s: delays.append(delay_s)  # type: ignore[method-assign]
+    queue.add_after = lambda _, delay_s: delays.append(delay_s)  # type: ignore[method-assign,assignment]
     for _ in range(20):
         queue.done("a", failed=True)
     assert max(delays) == 60.0
