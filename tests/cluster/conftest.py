@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -64,22 +65,20 @@ def images(cluster: Cluster) -> Images:
 
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster, images: Images) -> Iterator[str]:
-    """The chart, installed; returns its namespace."""
-    with cluster.namespace(SYSTEM):
-        helm(
-            cluster,
-            "upgrade",
-            "--install",
-            "fljob",
-            str(CHART),
-            "-n",
-            SYSTEM,
-            "--wait",
-            "--timeout",
-            "120s",
-            *chart_values(images),
-        )
+    """The chart, installed; returns its namespace. In a cluster that is kept it stays: other sessions may use it."""
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("FLJOB_TEST_CLUSTER_REUSE") != "1":
+            stack.enter_context(cluster.namespace(SYSTEM))
+        elif cluster.get("namespace", SYSTEM) is None:
+            cluster.namespace(SYSTEM).__enter__()
+        install(cluster, images)
         yield SYSTEM
+
+
+def install(cluster: Cluster, images: Images, *values: str) -> None:
+    """Install or upgrade the chart and wait until the operator is ready."""
+    options = ["-n", SYSTEM, "--wait", "--timeout", "120s", *chart_values(images), *values]
+    helm(cluster, "upgrade", "--install", "fljob", str(CHART), *options)
 
 
 @pytest.fixture
