@@ -61,12 +61,16 @@ def register(kind: RegistryKind, name: str, parameters: type[ParametersModel]) -
     def enter(cls: T) -> T:
         table = _TABLES[kind]
         taken = table.get(name)
-        if taken is not None and taken[0].__qualname__ != cls.__qualname__:
-            raise RegistryError(f"{kind.value}: the name {name!r} is taken by {taken[0].__qualname__}")
+        if taken is not None and _origin(taken[0]) != _origin(cls):
+            raise RegistryError(f"{kind.value}: the name {name!r} is taken by {_origin(taken[0])}")
         table[name] = (cls, parameters)
         return cls
 
     return enter
+
+
+def _origin(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def find(kind: RegistryKind, name: str) -> tuple[type, type[ParametersModel]]:
