@@ -196,7 +196,10 @@ class ShardKeeper:
     def _bring_to(self, version: int) -> int:
         states = self._servers.state(deadline_s=self._limits.state_s)
         self._check_shards(states)
-        if version != NO_VERSION and not all(version in state.versions for state in states):
+        if version == NO_VERSION:
+            if any(state.versions for state in states):  # of a coordinator whose journal is gone
+                self._servers.restore(NO_VERSION, (), deadline_s=self._limits.load_s)
+        elif not all(version in state.versions for state in states):
             version = self._load_newest(version)
         self._boots = tuple(state.boot_id for state in states)
         self._missed = 0
