@@ -1,0 +1,255 @@
+"""The trainer's worker with a real model and data; the parameter server is a table in memory that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fljob_api.exit_codes import ExitCode
+from fljob_api.job_config import JobConfig
+from fljob_api.spec import FLJobSpec
+from fljob_runtime.errors import LayoutMismatchError, NotReadyError, TransportError
+from fljob_runtime.messages import (
+    Committed,
+    Evaluate,
+    EvaluateReport,
+    Failure,
+    Finish,
+    Initialize,
+    Instruction,
+    Outcome,
+    Receipt,
+    Report,
+    Repush,
+    Train,
+    TrainReport,
+)
+from fljob_runtime.parameters import ModelState
+from fljob_runtime.roles.heartbeat import Pulse
+from fljob_runtime.roles.private_state import PrivateStore
+from fljob_runtime.roles.trainer import Surroundings, Trainer
+from fljob_runtime.roles.trainer_link import Inbox
+from fljob_runtime.roles.trainer_metrics import TrainerMetrics
+from fljob_runtime.roles.trainer_setup import make_local, open_data
+from fljob_runtime.training.local import LocalTrainer
+
+END = Finish(Outcome.SUCCEEDED)
+FAR = 1e12
+
+
+def config(**spec: Any) -> JobConfig:
+    base = {
+        "model": {"name": "ncf", "parameters": {"mode": "MLP", "layers": "8,4"}},
+        "dataset": {"name": "synthetic", "parameters": {"usersPerSite": 5, "items": 10, "samplesPerUser": 10}},
+        "trainers": [{"name": "a"}],
+        "rounds": 3,
+        "strategy": {"batchSize": 10},
+    }
+    spec_value = FLJobSpec.from_dict({**base, **spec})
+    return JobConfig(name="job", uid="u", spec=spec_value, coordinator="h:1", servers=["h:2"])
+
+
+@dataclass
+class Server:
+    """Holds one state for all versions; calls fail as scripted."""
+
+    state: ModelState
+    faults: list[TransportError] = field(default_factory=list)
+    pushed: list[tuple[int, ModelState]] = field(default_factory=list)
+    pulls: list[int] = field(default_factory=list)
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+    def pull(self, version: int, rows: Mapping[str, np.ndarray]) -> ModelState:
+        self._fail()
+        self.pulls.append(version)
+        chosen = {name: self.state.rows[name].values[ids] for name, ids in rows.items()}
+        kept = {name: type(self.state.rows[name])(rows[name], values) for name, values in chosen.items()}
+        return ModelState(self.state.dense, kept)
+
+    def push(self, round_number: int, attempt: int, num_samples: int, state: ModelState) -> tuple[Receipt, ...]:
+        self._fail()
+        self.pushed.append((round_number, state))
+        return (Receipt(0, f"{attempt}-{num_samples}", 1),)
+
+    def _fail(self) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+
+
+@dataclass
+class Bench:
+    """A trainer that follows a script to its end."""
+
+    trainer: Trainer
+    server: Server
+    inbox: Inbox
+    reports: list[Report]
+
+    def follow(self, *instructions: Instruction) -> ExitCode:
+        for instruction in instructions:
+            self.inbox.put(instruction)
+        self.inbox.put(END)
+        return self.trainer.run()
+
+
+class PatientInbox(Inbox):
+    """An inbox in which the end that is scripted does not make the work before it useless."""
+
+    def superseded(self, round_number: int) -> bool:  # noqa: ARG002 - the inbox's signature
+        return False
+
+    def evaluation_superseded(self, version: int) -> bool:  # noqa: ARG002 - the inbox's signature
+        return False
+
+
+def bench(tmp_path: Path, inbox: Inbox | None = None, **spec: Any) -> Bench:
+    job = config(**spec)
+    data = open_data(job, "a", None)
+
+    def fresh() -> LocalTrainer:
+        return make_local(job, "a", data)
+
+    local, reports = fresh(), []
+    server, box = Server(fresh().initial_state()), inbox or PatientInbox()
+    around = Surroundings(
+        make_local=fresh,
+        servers=server,
+        inbox=box,
+        report=reports.append,
+        store=PrivateStore(tmp_path, local.layout, job_uid="u"),
+        pulse=Pulse(reports.append),
+        metrics=TrainerMetrics(namespace="n", job="job", trainer="a"),
+        reach_s=5.0,
+    )
+    return Bench(Trainer(local, around), server, box, reports)
+
+
+def equal(one: ModelState, other: ModelState) -> bool:
+    dense = all(np.array_equal(value, other.dense[name]) for name, value in one.dense.items())
+    rows = all(np.array_equal(value.values, other.rows[name].values) for name, value in one.rows.items())
+    return dense and rows and one.dense.keys() == other.dense.keys() and one.rows.keys() == other.rows.keys()
+
+
+def test_initial_values_are_pushed_as_round_zero(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Initialize())
+    ((number, state),) = made.server.pushed
+    assert number == 0
+    assert equal(state, made.server.state)
+
+
+def test_a_trained_round_is_pushed_and_reported_with_its_receipts(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Train(1, FAR))
+    (report,) = made.reports
+    assert isinstance(report, TrainReport)
+    assert (report.round, report.receipts, report.num_samples) == (1, (Receipt(0, "1-50", 1),), 50)
+
+
+def test_the_same_round_asked_again_is_reported_without_a_second_push(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Train(1, FAR), Train(1, FAR))
+    assert (len(made.server.pushed), made.reports[0] == made.reports[1]) == (1, True)
+
+
+def test_a_lost_update_is_pushed_again_from_what_was_kept(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Train(1, FAR), Repush(1))
+    assert [number for number, _ in made.server.pushed] == [1, 1]
+    assert made.server.pulls == [0]
+
+
+def test_a_restarted_trainer_repeats_the_update_bit_for_bit(tmp_path: Path) -> None:
+    first, second = bench(tmp_path / "1"), bench(tmp_path / "2")
+    first.follow(Initialize(), Train(1, FAR), Committed(1, accepted=True), Train(2, FAR))
+    second.follow(Repush(2))
+    assert equal(first.server.pushed[-1][1], second.server.pushed[-1][1])
+
+
+def test_the_initial_values_come_again_after_training(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Train(1, FAR), Repush(0))
+    assert equal(made.server.pushed[-1][1], made.server.state)
+
+
+def test_the_rows_fetched_with_an_evaluation_serve_the_next_round(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Evaluate(1, next_round=2), Train(2, FAR))
+    assert made.server.pulls == [1]
+
+
+def test_an_evaluation_is_reported_with_its_version(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.follow(Evaluate(3))
+    (report,) = made.reports
+    assert isinstance(report, EvaluateReport)
+    assert report.version == 3
+
+
+def test_a_server_that_is_not_ready_is_asked_again(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.server.faults = [NotReadyError("no version yet")] * 3
+    made.follow(Train(1, FAR))
+    assert len(made.server.pushed) == 1
+
+
+def test_work_that_the_job_went_on_without_is_dropped(tmp_path: Path) -> None:
+    made = bench(tmp_path, inbox=Inbox())
+    made.follow(Train(1, FAR), Committed(1, accepted=False))
+    assert (made.reports, made.server.pushed) == ([], [])
+
+
+def test_a_layout_that_the_server_refuses_ends_the_trainer(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.server.faults = [LayoutMismatchError("another shape")]
+    assert made.follow(Train(1, FAR)) is ExitCode.LAYOUT_MISMATCH
+    assert made.reports == [Failure(ExitCode.LAYOUT_MISMATCH, "another shape")]
+
+
+def test_divergence_ends_the_trainer_and_is_reported(tmp_path: Path) -> None:
+    made = bench(tmp_path, optimizer={"name": "SGD", "learningRate": "1e30"})
+    assert made.follow(Train(1, FAR)) is ExitCode.DIVERGED
+    assert isinstance(made.reports[0], Failure)
+
+
+def test_the_finish_says_what_the_process_ends_with(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.inbox.put(Finish(Outcome.PAUSED, exit_code=ExitCode.STOPPED))
+    assert made.trainer.run() is ExitCode.STOPPED
+
+
+PRIVATE = [{"name": "user_embedding", "scope": "Private"}]
+
+
+def test_private_parameters_are_in_no_push(tmp_path: Path) -> None:
+    made = bench(tmp_path, parameterScopes=PRIVATE)
+    made.follow(Initialize(), Train(1, FAR))
+    names = [name for _, state in made.server.pushed for name in (*state.dense, *state.rows)]
+    assert names
+    assert not [name for name in names if name.startswith("user_embedding")]
+
+
+@pytest.mark.parametrize(("accepted", "newest"), [(True, 1), (False, 0)])
+def test_private_state_counts_only_with_the_round(tmp_path: Path, accepted: bool, newest: int) -> None:
+    made = bench(tmp_path, parameterScopes=PRIVATE)
+    made.follow(Train(1, FAR), Committed(1, accepted))
+    assert len(list((tmp_path / "private-u").iterdir())) == newest
+
+
+def test_a_restart_trains_on_with_the_private_state_of_the_committed_round(tmp_path: Path) -> None:
+    def pushed(steps: list[tuple[Instruction, ...]], folder: Path) -> ModelState:
+        for instructions in steps:
+            made = bench(folder, parameterScopes=PRIVATE)
+            made.follow(*instructions)
+        return made.server.pushed[-1][1]
+
+    counted = (Train(1, FAR), Committed(1, accepted=True))
+    whole = pushed([(*counted, Train(2, FAR))], tmp_path / "whole")
+    torn = pushed([counted, (Train(2, FAR),), (Train(2, FAR),)], tmp_path / "torn")
+    assert equal(whole, torn)
