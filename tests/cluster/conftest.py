@@ -69,8 +69,8 @@ def operator(cluster: Cluster, images: Images) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         if os.environ.get("FLJOB_TEST_CLUSTER_REUSE") != "1":
             stack.enter_context(cluster.namespace(SYSTEM))
-        elif cluster.get("namespace", SYSTEM) is None:
-            cluster.namespace(SYSTEM).__enter__()
+        else:
+            cluster.make_namespace(SYSTEM)
         install(cluster, images)
         yield SYSTEM
 

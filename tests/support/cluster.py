@@ -71,11 +71,15 @@ class Cluster:
                 raise TimeoutError(f"{what}: not within {deadline_s:.0f} s\n{pods}\n{tail}")
             time.sleep(every_s)
 
-    @contextlib.contextmanager
-    def namespace(self, name: str) -> Iterator[str]:
-        """Make a namespace that enforces Pod Security `restricted`; at the end it goes, with its claims' volumes."""
+    def make_namespace(self, name: str) -> None:
+        """Make a namespace that enforces Pod Security `restricted`."""
         labels = "\n".join(f"    {key}: {value}" for key, value in RESTRICTED.items())
         self.apply(f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n{labels}\n")
+
+    @contextlib.contextmanager
+    def namespace(self, name: str) -> Iterator[str]:
+        """Make such a namespace for a while; at the end it goes, with its claims' volumes."""
+        self.make_namespace(name)
         try:
             yield name
         finally:
