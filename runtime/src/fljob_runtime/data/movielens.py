@@ -103,6 +103,8 @@ def import_movielens(
     partition: zip (site-<first character of the zip code>), equal (users dealt over num_sites), none (one site).
     Doing it again with the same input changes nothing. Raises DataError with file, line and column.
     """
+    if partition not in PARTITIONS:
+        raise DataError("--partition", f"no partition {partition!r}; there are {', '.join(PARTITIONS)}")
     on_progress("reading")
     data = read_source(source, seed)
     membership = _partition(data, partition, num_sites)
@@ -119,9 +121,7 @@ def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:
         return [f"site-{code[0].lower()}" for code in data.zip_codes]
     if partition == "equal":
         return [f"site-{user % num_sites}" for user in range(len(data.zip_codes))]
-    if partition == "none":
-        return ["site-0"] * len(data.zip_codes)
-    raise DataError("--partition", f"no partition {partition!r}; there are {', '.join(PARTITIONS)}")
+    return ["site-0"] * len(data.zip_codes)
 
 
 def _site(data: LeaveOneOut, name: str, members: Ids) -> tuple[SiteManifest, SiteTables]:

@@ -80,14 +80,29 @@ def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> ND
         parts = line.split(separator)
         if len(parts) < len(columns):
             raise DataError(path, f"{len(parts)} columns; expected {', '.join(columns)}", line=number)
-        try:
-            rows.append(tuple(int(part) for part in parts[: len(columns)]))
-        except ValueError:
-            faulty = next(c for c, part in zip(columns, parts, strict=False) if not part.strip().lstrip("-").isdigit())
-            raise DataError(path, "not a whole number", line=number, column=faulty) from None
+        rows.append(tuple(_whole(part, path, number, column) for part, column in zip(parts, columns, strict=False)))
     if not rows:
         raise DataError(path, "is empty")
     return np.array(rows, np.int64)
+
+
+def _whole(text: str, path: Path, line: int, column: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise DataError(path, "not a whole number", line=line, column=column) from None
+    if not -(1 << 63) <= value < 1 << 63:
+        raise DataError(path, "does not fit 64 bits", line=line, column=column)
+    return value
+
+
+def _refuse_twice(path: Path, pairs: NDArray[np.int64]) -> None:
+    """Refuse a (user, item) pair that is there twice: held out and trained on, it would flatter every metric."""
+    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    twice = np.flatnonzero((np.diff(ordered, axis=0) == 0).all(1))
+    if len(twice):
+        user, item = ordered[twice[0]]
+        raise DataError(path, f"user {user} has item {item} twice")
 
 
 def _zip_codes(path: Path, separator: str) -> dict[int, str]:
@@ -96,7 +111,11 @@ def _zip_codes(path: Path, separator: str) -> dict[int, str]:
         parts = line.split(separator)
         if len(parts) < 5 or not parts[0].isdigit() or not parts[4].strip():
             raise DataError(path, "expected user, age/gender, gender/age, occupation, zip code", line=number)
-        codes[int(parts[0])] = parts[4].strip()
+        code = parts[4].strip()
+        if not (code[0].isascii() and code[0].isalnum()):
+            problem = f"{code!r} begins with neither a digit nor a letter, which names the user's site"
+            raise DataError(path, problem, line=number, column="zip code")
+        codes[int(parts[0])] = code
     return codes
 
 
@@ -112,8 +131,9 @@ def _read_ncf(ncf: Path, users_folder: Path) -> LeaveOneOut:
     codes = _zip_codes(_require(users_folder, "users.dat"), "::")
     if len(codes) != num_users:
         raise DataError(users_folder / "users.dat", f"{len(codes)} users; the test file has {num_users}")
-    if train[:, 0].max() >= num_users or train.min() < 0:
+    if train[:, 0].max() >= num_users or train[:, :2].min() < 0:
         raise DataError(train_path, f"a user or item id is out of range (there are {num_users} users)")
+    _refuse_twice(train_path, np.concatenate([train[:, :2], test]))
     num_items = int(max(train[:, 1].max(), test[:, 1].max(), negatives.max())) + 1
     zips = tuple(codes[user + 1] for user in range(num_users))
     return LeaveOneOut(train[:, 0], train[:, 1], test[:, 1], negatives, zips, num_items, published_negatives=True)
@@ -131,14 +151,16 @@ def _read_negatives(path: Path, test: NDArray[np.int64]) -> Ids:
         except ValueError as error:
             raise DataError(path, f"not a whole number: {error}", line=number) from None
     if (negatives < 0).any():
-        raise DataError(path, f"fewer than {len(test)} lines: the file is truncated")
+        raise DataError(path, f"fewer than {len(test)} lines (the file is truncated), or an id below 0")
     negatives[negatives == test[:, 1:2]] = -1
     return negatives
 
 
 def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None, *, seed: int) -> LeaveOneOut:
     """Hold out each user's latest rating (ties: the later line); number items by first appearance, as NCF does."""
-    rows = _integers(_require(folder, ratings), separator, ("user", "item", "rating", "timestamp"))
+    path = _require(folder, ratings)
+    rows = _integers(path, separator, ("user", "item", "rating", "timestamp"))
+    _refuse_twice(path, rows[:, :2])
     codes = _zip_codes(_require(folder, users), separator or "|")
     user_ids, user = np.unique(rows[:, 0], return_inverse=True)
     unknown = [int(u) for u in user_ids if int(u) not in codes]

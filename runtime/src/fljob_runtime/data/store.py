@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from fljob_runtime.data.errors import DataError
 
@@ -44,6 +45,9 @@ class SiteManifest:
     notes: str
     digests: Mapping[str, str]
     schema_version: int = SCHEMA_VERSION
+
+
+_MANIFEST = TypeAdapter(SiteManifest)
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> Sit
 
 def _same(folder: Path, fresh: SiteManifest) -> bool:
     try:
-        return read_manifest(folder) == fresh
-    except DataError:
+        return read_manifest(folder) == fresh and all(_digest(folder / n) == d for n, d in fresh.digests.items())
+    except (DataError, OSError):
         return False
 
 
@@ -97,12 +101,15 @@ def read_manifest(folder: Path) -> SiteManifest:
     """Read manifest.json; raises DataError when it is absent, malformed or of another schema version."""
     path = folder / MANIFEST
     try:
-        manifest = SiteManifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = _MANIFEST.validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError as error:
         hint = "make it with `fljob data import` or `fljob data generate`"
         raise DataError(folder, f"no {MANIFEST}: not a site's folder; {hint}") from error
-    except (ValueError, TypeError) as error:
-        raise DataError(path, f"not a site's manifest: {error}") from error
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()[:3])
+        raise DataError(path, f"not a site's manifest: {faults}") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise DataError(
             path, f"schema version {manifest.schema_version}; this program reads {SCHEMA_VERSION}: import again"
