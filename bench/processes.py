@@ -59,21 +59,20 @@ def snapshot(pid: int, namespace_of: int) -> Snapshot:
 
 def memory_by_role(pid: int) -> dict[str, Memory]:
     """Return the memory of coordinator, server, nursery (with torch), trainers, and the command itself."""
-    grouped: dict[str, list[tuple[float, float]]] = {}
-    nursery = 0
+    found: dict[int, tuple[str, int, tuple[float, float]]] = {}
     for process in descendants(pid):
         try:
             words = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
+            size = _megabytes(process)
             parent = int(_stat(process)[1])
-            peak, proportional = _megabytes(process)
         except OSError:
             continue
         role = next((name for name in _ROLES if any(word.endswith(f".{name}") for word in words)), "command")
-        if role == "nursery" and parent == nursery:
-            role = "trainer"
-        elif role == "nursery":
-            nursery = process
-        grouped.setdefault(role, []).append((peak, proportional))
+        found[process] = (role, parent, size)
+    grouped: dict[str, list[tuple[float, float]]] = {}
+    for role, parent, size in found.values():
+        forked = role == "nursery" and parent in found and found[parent][0] == "nursery"
+        grouped.setdefault("trainer" if forked else role, []).append(size)
     return {
         role: Memory(len(sizes), sum(peak for peak, _ in sizes), sum(share for _, share in sizes))
         for role, sizes in grouped.items()
