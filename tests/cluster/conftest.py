@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.assets import binary
+from support.assets import CACHE, binary
 from support.cluster import Cluster, OwnCluster, given
 from support.images import Images, build
 from support.jobs import DEADLINE_S, Jobs, manifest, metrics_by_round, run_locally
@@ -77,6 +78,13 @@ def operator(cluster: Cluster, images: Images) -> Iterator[str]:
 
 def install(cluster: Cluster, images: Images, *values: str) -> None:
     """Install or upgrade the chart and wait until the operator is ready."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "helm.lock").open("w") as lock:  # sessions on a kept cluster take turns
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _upgrade(cluster, images, values)
+
+
+def _upgrade(cluster: Cluster, images: Images, values: tuple[str, ...]) -> None:
     options = ["-n", SYSTEM, "--wait", "--timeout", "120s", *chart_values(images), *values]
     helm(cluster, "upgrade", "--install", "fljob", str(CHART), *options)
 
