@@ -9,13 +9,8 @@ import contextlib
 import json
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -27,15 +22,9 @@ from fljob_api.metric_names import MetricName
 from fljob_operator.metrics import OperatorMetrics
 from fljob_runtime.transport.metrics import Metrics
 from support.controlplane import ControlPlane
-from support.pod_discovery import with_files, write_targets
-from support.processes import Process, free_port, wait_until
-from support.prometheus_queries import (
-    CHART,
-    NamedQuery,
-    alert_queries,
-    dashboard_queries,
-    scrape_config,
-)
+from support.processes import wait_until
+from support.prometheus import Prometheus, prometheus_in
+from support.prometheus_queries import NamedQuery, alert_queries, dashboard_queries
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.promtool]
 
@@ -63,32 +52,6 @@ WINDOW = "10s"
 QUERIES = dashboard_queries(namespace=NAMESPACE, job=JOB, window=WINDOW)
 
 
-@dataclass(frozen=True)
-class Prometheus:
-    """A running Prometheus."""
-
-    url: str
-
-    def ask(self, expr: str) -> list[dict[str, Any]]:
-        return list(self._get("query", query=expr)["data"]["result"])
-
-    def alerts(self) -> set[str]:
-        """The names of all alerts that fire or are about to."""
-        return {a["labels"]["alertname"] for a in self._get("alerts")["data"]["alerts"]}
-
-    def ready(self) -> bool:
-        """Whether each pod was scraped twice, so that rates have a value."""
-        try:
-            return len(self.ask(f'count_over_time(up{{job=~"{JOB}|fljob-operator"}}[1m]) >= 3')) == len(_POD_LABELS)
-        except OSError:
-            return False
-
-    def _get(self, what: str, **query: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
-            loaded: dict[str, Any] = json.loads(answer.read())
-        return loaded
-
-
 _POD_LABELS = {
     "coordinator": {names.LABEL_JOB: JOB, names.LABEL_ROLE: names.ROLE_COORDINATOR},
     "server": {names.LABEL_JOB: JOB, names.LABEL_ROLE: names.ROLE_SERVER},
@@ -112,15 +75,9 @@ def prometheus(apiserver: ControlPlane, tmp_path_factory: pytest.TempPathFactory
             _make_pod(apiserver, name, port)
             stack.callback(apiserver.kubectl, "delete", "pod", name, "-n", NAMESPACE, "--force", "--grace-period=0")
         pods = json.loads(apiserver.kubectl("get", "pods", "-A", "-o", "json"))["items"]
-        write_targets(scrape_config(), pods, folder)
-        config = folder / "prometheus.yml"
-        config.write_text(yaml.safe_dump(_config(folder)))
-        port = free_port()
-        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"]
-        process = Process.start("prometheus", [*command, f"--web.listen-address=127.0.0.1:{port}"], folder)
-        stack.callback(process.stop)
-        prometheus = Prometheus(f"http://127.0.0.1:{port}")
-        wait_until("every pod to be scraped three times", prometheus.ready, 60, process)
+        prometheus = stack.enter_context(prometheus_in(folder))
+        prometheus.discover(pods)
+        wait_until("every pod to be scraped three times", lambda: _scraped(prometheus), 60)
         yield prometheus
 
 
@@ -149,10 +106,10 @@ def test_the_operators_series_name_the_job_that_they_are_about(prometheus: Prome
     assert (series["metric"]["namespace"], series["metric"]["job"]) == (NAMESPACE, JOB)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """The chart's scrape configuration and alerts, quickened."""
-    quick = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-    return {"global": quick, "rule_files": [str(CHART / "files/alerts.yaml")], **with_files(scrape_config(), folder)}
+def _scraped(prometheus: Prometheus) -> bool:
+    """Whether each pod was scraped three times, so that rates have a value."""
+    expr = f'count_over_time(up{{job=~"{JOB}|fljob-operator"}}[1m]) >= 3'
+    return len(prometheus.ask(expr)) == len(_POD_LABELS)
 
 
 def _make_pod(apiserver: ControlPlane, name: str, port: int) -> None:
