@@ -1,0 +1,159 @@
+"""A site's folder: written whole or not at all, and read with every fault named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from unit.runtime.data.sites import site
+
+from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.store import SiteTables, read_manifest, read_tables, write_sites
+
+GOOD: Mapping[str, Sequence[Any]] = {"user": [0, 1], "item": [0, 2]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_sites(tmp_path, {"site-0": site()})
+    return tmp_path / "site-0"
+
+
+def rewrite(folder: Path, name: str, columns: Mapping[str, Any]) -> None:
+    """Replace a file, and its digest in the manifest, so that nothing but its content is wrong."""
+    pq.write_table(pa.table(dict(columns)), folder / name)
+    change(folder, "digests", {**read_manifest(folder).digests, name: digest(folder / name)})
+
+
+def change(folder: Path, key: str, value: Any) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, key: value}), encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_what_was_written_is_read_back(folder: Path) -> None:
+    tables = read_tables(folder, read_manifest(folder))
+    assert tables.train["item"].tolist() == [0, 2]
+    assert tables.test["label"].tolist() == [1.0, 0.0]
+    assert tables.test["label"].dtype == np.float32
+
+
+def test_the_manifest_has_the_digest_of_each_file(folder: Path) -> None:
+    names = ("train.parquet", "test.parquet")
+    assert read_manifest(folder).digests == {name: digest(folder / name) for name in names}
+
+
+def test_nothing_half_written_stays_when_writing_fails(tmp_path: Path) -> None:
+    manifest, tables = site()
+    torn = SiteTables({**tables.train, "item": np.zeros(7, np.int64)}, tables.test)
+    with pytest.raises(pa.ArrowInvalid):
+        write_sites(tmp_path, {"site-0": (manifest, torn)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_site_is_not_taken_for_the_same(folder: Path) -> None:
+    (folder / "train.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match="exists with other content"):
+        write_sites(folder.parent, {"site-0": site()})
+
+
+def test_a_site_with_a_missing_file_is_not_taken_for_the_same(folder: Path) -> None:
+    (folder / "test.parquet").unlink()
+    with pytest.raises(DataError, match="exists with other content"):
+        write_sites(folder.parent, {"site-0": site()})
+
+
+def test_a_folder_without_a_manifest_is_no_site(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no manifest\.json: not a site's folder; make it with `fljob data import`"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "where"),
+    [
+        ("num_users", "many", "num_users: .*integer"),
+        ("num_items", None, "num_items: .*integer"),
+        ("digests", [], "digests: "),
+        ("schema_version", 99, "schema version 99; this program reads 1: import again"),
+    ],
+)
+def test_a_mistyped_manifest_is_refused(folder: Path, key: str, value: Any, where: str) -> None:
+    change(folder, key, value)
+    with pytest.raises(DataError, match=where):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"dataset": "movielens"}'])
+def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="not a site's manifest"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("columns", "where"),
+    [
+        ({"user": [0, 1]}, r"train\.parquet, column item: no such column; there are \['user'\]"),
+        ({"user": [0, 1], "film": [0, 2]}, r"column item: no such column"),
+        ({**GOOD, "item": [0, None]}, r"column item: 1 values are missing"),
+        ({**GOOD, "item": [0.0, float("nan")]}, r"column item: type double; expected int64"),
+        ({**GOOD, "item": ["0", "2"]}, r"column item: type string; expected int64"),
+        ({**GOOD, "item": [0, 3]}, r"train\.parquet, line 2, column item: id 3 is not in 0\.\.2"),
+        ({**GOOD, "user": [-1, 1]}, r"line 1, column user: id -1 is not in 0\.\.1"),
+        ({"user": [0], "item": [0]}, r"train\.parquet: 1 rows; the manifest says 2"),
+    ],
+)
+def test_malformed_positives_are_refused(folder: Path, columns: Mapping[str, Any], where: str) -> None:
+    rewrite(folder, "train.parquet", columns)
+    with pytest.raises(DataError, match=where):
+        read_tables(folder, read_manifest(folder))
+
+
+@pytest.mark.parametrize(
+    ("label", "where"),
+    [
+        ([1.0, 0.5], r"line 2, column label: label 0\.5 is neither 0 nor 1"),
+        ([float("nan"), 0.0], r"line 1, column label: label nan is neither 0 nor 1"),
+        (["1", "0"], r"column label: type string; expected float32"),
+    ],
+)
+def test_malformed_labels_are_refused(folder: Path, label: list[Any], where: str) -> None:
+    rewrite(folder, "test.parquet", {"user": [0, 0], "item": [1, 2], "group": [0, 0], "label": label})
+    with pytest.raises(DataError, match=where):
+        read_tables(folder, read_manifest(folder))
+
+
+def test_labels_of_training_are_asked_for_where_there_are_no_positives_alone(folder: Path) -> None:
+    manifest = replace(read_manifest(folder), negatives_per_positive=0)
+    with pytest.raises(DataError, match=r"train\.parquet, column label: no such column"):
+        read_tables(folder, manifest)
+
+
+def test_a_truncated_file_is_refused(folder: Path) -> None:
+    path = folder / "train.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="digest differs from the manifest's: the file is truncated or was changed"):
+        read_tables(folder, read_manifest(folder))
+
+
+def test_what_is_no_parquet_is_refused(folder: Path) -> None:
+    (folder / "train.parquet").write_bytes(b"nothing of the kind")
+    with pytest.raises(DataError, match=r"train\.parquet: cannot be read"):
+        read_tables(folder, read_manifest(folder), verify=False)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "test.parquet").unlink()
+    with pytest.raises(DataError, match=r"test\.parquet: cannot be read"):
+        read_tables(folder, read_manifest(folder))
