@@ -1,0 +1,90 @@
+"""Making models by name: initial values are a function of the seed; tables and dense parameters are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fljob_runtime import registry
+from fljob_runtime.models.base import DatasetShape, RecommenderModel, make_model
+from fljob_runtime.parameters import Kind, ParamSpec
+from fljob_runtime.registry import ParametersModel, RegistryError, RegistryKind, UnknownNameError
+
+
+@dataclass
+class Shape:
+    num_users: int = 5
+    num_items: int = 7
+
+
+class Own(RecommenderModel):
+    """A user's own model, as short as one can be."""
+
+    TABLES: ClassVar = {"bias.weight": "item", "absent.weight": "user"}
+
+    def __init__(self, _: ParametersModel, shape: DatasetShape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.bias = nn.Embedding(shape.num_items, 1)
+        self.offset = nn.Parameter(torch.randn(2, generator=generator))
+
+    def logits(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.bias(items).squeeze(1) + self.offset[users % 2]
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.load()
+    monkeypatch.setitem(registry._TABLES[RegistryKind.MODEL], "own", (Own, ParametersModel))
+
+
+def values(seed: int) -> bytes:
+    model = make_model("ncf", {"layers": "8,4"}, Shape(), seed)
+    return b"".join(value.detach().numpy().tobytes() for value in model.parameters())
+
+
+def test_initial_values_are_a_function_of_the_seed() -> None:
+    assert values(3) == values(3)
+    assert values(3) != values(4)
+
+
+def test_initial_values_do_not_depend_on_the_global_generator() -> None:
+    torch.manual_seed(1)
+    first = values(3)
+    torch.manual_seed(2)
+    assert values(3) == first
+
+
+def test_making_a_model_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    values(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_layout_tells_tables_from_dense_parameters() -> None:
+    layout = make_model("own", {}, Shape(), 0).layout()
+    assert set(layout.specs) == {ParamSpec("bias.weight", (7, 1), Kind.ROWS), ParamSpec("offset", (2,), Kind.DENSE)}
+
+
+def test_an_unknown_model_is_met_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="models: no 'ncff'; did you mean 'ncf'"):
+        make_model("ncff", {}, Shape(), 0)
+
+
+def test_an_unknown_parameter_is_named_with_its_path() -> None:
+    with pytest.raises(
+        RegistryError, match=r"spec\.model\.parameters\.layer: unknown parameter; did you mean 'layers'"
+    ):
+        make_model("ncf", {"layer": "8"}, Shape(), 0)
+
+
+def test_a_class_that_is_no_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd:
+        def __init__(self, parameters: ParametersModel, shape: DatasetShape, generator: torch.Generator) -> None: ...
+
+    monkeypatch.setitem(registry._TABLES[RegistryKind.MODEL], "odd", (Odd, ParametersModel))
+    with pytest.raises(TypeError, match="Odd must derive from RecommenderModel"):
+        make_model("odd", {}, Shape(), 0)
