@@ -19,7 +19,6 @@ from fljob_runtime.errors import (
     LayoutMismatchError,
     NotReadyError,
     StaleError,
-    TransportError,
     UnreachableError,
 )
 from fljob_runtime.messages import (
@@ -290,7 +289,7 @@ class Trainer:
                 if superseded():
                     raise SupersededError(f"{what}: {error}") from error
                 if time.monotonic() >= deadline:
-                    raise TransportError(f"{what}: gave up after {self._around.reach_s:g} s: {error}") from error
+                    raise UnreachableError(f"{what}: gave up after {self._around.reach_s:g} s: {error}") from error
                 if attempt in {0, 5, 20}:
                     _log.info("event=retry what=%s message=%s", what, error)
                 time.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])

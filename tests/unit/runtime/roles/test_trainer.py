@@ -115,7 +115,8 @@ def bench(tmp_path: Path, inbox: Inbox | None = None, **spec: Any) -> Bench:
     def fresh() -> LocalTrainer:
         return make_local(job, "a", data)
 
-    local, reports = fresh(), []
+    local = fresh()
+    reports: list[Report] = []
     server, box = Server(fresh().initial_state()), inbox or PatientInbox()
     around = Surroundings(
         make_local=fresh,
