@@ -2,7 +2,7 @@
 
 The only module that imports kopf. It runs in a thread with a loop of its own (in ours it would take over the signals
 and cancel our tasks); keys cross by call_soon_threadsafe. Handlers return None: a returned value would be patched
-into the object. No timers or daemons: they would add a finalizer. Facts: docs/decisions/009.
+into the object. No timers or daemons: they would add a finalizer. See docs/decisions/011.
 """
 
 from __future__ import annotations

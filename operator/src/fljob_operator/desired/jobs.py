@@ -1,7 +1,7 @@
 """One batch/v1 Job per process: restart by exit code, restricted Pod Security, read-only data.
 
 A shard is a Job of its own, not an index of one: an Indexed Job has one template and its pods' host names change with
-nothing but the index, while every process here has its own certificate. See docs/decisions/008.
+nothing but the index, while every process here has its own certificate. See docs/decisions/010.
 """
 
 from __future__ import annotations
