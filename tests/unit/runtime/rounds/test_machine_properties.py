@@ -78,6 +78,7 @@ def play(driver: Driver, steps: list[tuple[Any, float]]) -> None:
 @given(ALL_RULES, STEPS)
 def test_rounds_count_once_and_in_order(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=3)
+    driver.to_round(1)
     play(driver, steps)
     newest = -1
     for record in driver.records:
@@ -90,10 +91,16 @@ def test_rounds_count_once_and_in_order(rules: Rules, steps: list[tuple[Any, flo
 
 
 @settings(max_examples=300, deadline=None)
-@given(ALL_RULES, STEPS)
-def test_no_list_is_accepted_below_the_quorum(rules: Rules, steps: list[tuple[Any, float]]) -> None:
+@given(ALL_RULES, st.sets(TRAINERS), st.sets(TRAINERS), STEPS)
+def test_no_list_is_accepted_below_the_quorum(
+    rules: object, reported: set[str], lost: set[str], steps: list[tuple[object, float]]
+) -> None:
     driver = Driver(rules, rounds=3)
-    play(driver, steps)
+    driver.to_round(1)
+    driver.trained(*sorted(reported))
+    for trainer in sorted(lost):
+        driver.on(Lost(trainer))
+    play(driver, [(Tick(), 11.0), *steps, (Tick(), 101.0)])
     sizes = [len(r.accepted) for r in driver.records if isinstance(r, ListAccepted) and r.round > 0]
     assert all(size >= driver.machine.rules.required for size in sizes)
 
@@ -131,6 +138,7 @@ def test_a_restart_at_any_moment_goes_on_from_the_journal(
     rules: Rules, before: list[tuple[Any, float]], after: list[tuple[Any, float]]
 ) -> None:
     first = Driver(rules, rounds=3)
+    first.to_round(1)
     play(first, before)
     replayed = History()
     for record in first.records:
