@@ -39,27 +39,32 @@ def test_a_killed_operator_does_not_disturb_a_job(jobs: Jobs, undisturbed: Metri
     assert_same_metrics(jobs.metrics(name), undisturbed)
 
 
-@pytest.mark.parametrize("kind", ["service", "networkpolicy", "role", "secret", "job"])
-def test_a_child_deleted_by_hand_comes_back(jobs: Jobs, undisturbed: Metrics, kind: str) -> None:
-    name = jobs.apply(jobs.with_checkpoint(manifest(f"child-{kind}")))
-    jobs.wait_round(name, 1)
-    child = {
+def test_children_deleted_by_hand_come_back(jobs: Jobs, undisturbed: Metrics) -> None:
+    name = jobs.apply(jobs.with_checkpoint(manifest("orphaned")))
+    children = {
         "service": f"{name}-fl",
         "networkpolicy": f"{name}-deny",
         "role": f"{name}-coordinator",
-        "secret": f"{name}-trainer-site-0-tls",
+        "serviceaccount": f"{name}-server",
+        "configmap": f"{name}-config-1",
         "job": f"{name}-trainer-site-0",
-    }[kind]
-    before = jobs.cluster.get(kind, child, jobs.namespace)
-    assert before is not None
-    jobs.cluster.kubectl("delete", kind, child, "-n", jobs.namespace, "--wait=false")
+    }
 
-    def back() -> bool:
-        now = jobs.cluster.get(kind, child, jobs.namespace)
-        return now is not None and now["metadata"]["uid"] != before["metadata"]["uid"]
+    def uids() -> dict[str, str]:
+        found = {kind: jobs.cluster.get(kind, child, jobs.namespace) for kind, child in children.items()}
+        return {kind: item["metadata"]["uid"] for kind, item in found.items() if item}
 
-    if kind != "secret":  # looked up by name once a minute; the job is over by then and needs it no more
-        jobs.cluster.wait_for(f"{kind} {child} to be back", back, 60)
+    jobs.wait_round(name, 1)
+    before = uids()
+    assert before.keys() == children.keys()
+    for kind, child in children.items():
+        jobs.cluster.kubectl("delete", kind, child, "-n", jobs.namespace, "--wait=false")
+    jobs.cluster.kubectl("delete", "secret", f"{name}-trainer-site-1-tls", "-n", jobs.namespace)
+    jobs.cluster.wait_for(
+        "all deleted children to be back",
+        lambda: uids().keys() == children.keys() and not set(uids().values()) & set(before.values()),
+        60,
+    )
     status = jobs.wait_state(name, "Succeeded", "Failed")
     assert status["state"] == "Succeeded", status
     assert_same_metrics(jobs.metrics(name), undisturbed)
