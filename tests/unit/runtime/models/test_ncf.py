@@ -114,7 +114,7 @@ def test_linear_layers_begin_truncated_at_two_with_a_scale_of_one_over_root_inpu
     weight: Tensor = parameters["tower.0.weight"].detach()
     # torch truncates at -2 and 2, far beyond a scale of 1/20, so the deviation is that of the normal
     assert float(weight.std()) == pytest.approx(1 / math.sqrt(400), rel=0.02)
-    assert float(parameters["tower.0.bias"].abs().sum()) == 0.0
+    assert parameters["tower.0.bias"].abs().sum().item() == 0.0
 
 
 @pytest.mark.parametrize("layers", ["8,4", [8, 4], (8, 4), "8, 4"])
