@@ -73,8 +73,9 @@ def test_private_dense_parameters_are_not_in_the_shared_vector() -> None:
 def test_a_state_splits_into_what_may_leave_and_what_may_not() -> None:
     layout = LAYOUT.with_scopes({"user.gmf": Scope.PRIVATE, "bias": Scope.PRIVATE})
     state = ModelState(DENSE, {"user.gmf": rows(1), "user.mlp": rows(2)})
-    assert (state.shared(layout).dense.keys(), state.shared(layout).rows.keys()) == ({"weight"}, {"user.mlp"})
-    assert (state.private(layout).dense.keys(), state.private(layout).rows.keys()) == ({"bias"}, {"user.gmf"})
+    shared, private = state.shared(layout), state.private(layout)
+    assert (list(shared.dense), list(shared.rows)) == (["weight"], ["user.mlp"])
+    assert (list(private.dense), list(private.rows)) == (["bias"], ["user.gmf"])
 
 
 def test_merging_the_parts_of_a_state_gives_it_back() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fljob_runtime.data.store import SiteManifest, SiteTables
 
@@ -14,7 +16,7 @@ def site(
 ) -> tuple[SiteManifest, SiteTables]:
     """Return positives `train` (user, item), and for user 0 the test item 1 against item 2."""
     users, items = np.array(train, np.int64).T
-    test = {
+    test: dict[str, NDArray[Any]] = {
         "user": np.zeros(2, np.int64),
         "item": np.array([1, 2], np.int64) % num_items,
         "label": np.array([1, 0], np.float32),

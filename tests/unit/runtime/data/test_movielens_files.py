@@ -49,9 +49,11 @@ def test_ml100k_reads_as_the_same_data(tmp_path: Path) -> None:
     assert data.zip_codes == ("48067", "02139", "V3N4P")
 
 
-@pytest.mark.parametrize("write", [write_ml1m, write_ml100k])
-def test_a_root_with_the_publishers_folder_in_it_will_do(tmp_path: Path, write: Callable[[Path], Path]) -> None:
-    write(tmp_path / {write_ml1m: "ml-1m", write_ml100k: "ml-100k"}[write])
+@pytest.mark.parametrize(("write", "folder"), [(write_ml1m, "ml-1m"), (write_ml100k, "ml-100k")])
+def test_a_root_with_the_publishers_folder_in_it_will_do(
+    tmp_path: Path, write: Callable[[Path], Path], folder: str
+) -> None:
+    write(tmp_path / folder)
     assert len(read_source(tmp_path, seed=0).users) == 4
 
 

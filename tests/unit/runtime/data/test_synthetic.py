@@ -40,7 +40,7 @@ def test_best_auc_of_equal_probabilities_is_a_half() -> None:
 def test_best_auc_is_what_the_true_probabilities_reach_over_many_draws() -> None:
     random = np.random.default_rng(0)
     probability = random.random(400)
-    reached = [exact_auc(probability, random.random(400) < probability) for _ in range(200)]
+    reached = [exact_auc(probability, (random.random(400) < probability).astype(np.float32)) for _ in range(200)]
     assert np.mean(reached) == pytest.approx(expected_auc(probability), abs=0.005)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_one_client_with_one_inner_step_is_plain_sgd_bit_for_bit(mode: str) -> N
     for users, items, labels in batches[:7]:
         optimizer.zero_grad()
         logits = model.logits(torch.from_numpy(users), torch.from_numpy(items))
-        binary_cross_entropy_with_logits(logits, torch.from_numpy(labels)).backward()
+        binary_cross_entropy_with_logits(logits, torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     plain = {name: value.detach().numpy() for name, value in model.named_parameters()}
@@ -92,7 +93,7 @@ def test_asking_for_rows_first_does_not_change_the_round() -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"client": "site-1"}])
-def test_seed_and_client_change_the_order_of_the_data(change: dict[str, object]) -> None:
+def test_seed_and_client_change_the_order_of_the_data(change: dict[str, Any]) -> None:
     assert flat(trainer(**change).train(1).state) != flat(trainer().train(1).state)
 
 
@@ -202,7 +203,7 @@ class LongData(TinyData):
         return 400
 
     def epoch(self, rng: np.random.Generator) -> Examples:  # noqa: ARG002 - always the same order
-        return Examples(*(np.tile(column, 40) for column in (self.train.users, self.train.items, self.train.labels)))
+        return Examples(np.tile(self.train.users, 40), np.tile(self.train.items, 40), np.tile(self.train.labels, 40))
 
 
 def test_progress_is_told_every_few_batches_with_the_loss_since() -> None:
@@ -290,7 +291,7 @@ def test_pairs_without_groups_are_not_ranked() -> None:
 @pytest.mark.parametrize(
     ("changes", "samples"), [({"local_epochs": 3}, 30), ({"local_epochs": 0, "inner_steps": 2}, 8)]
 )
-def test_the_samples_of_a_round_follow_from_the_plan(changes: dict[str, int], samples: int) -> None:
+def test_the_samples_of_a_round_follow_from_the_plan(changes: dict[str, Any], samples: int) -> None:
     local = trainer(**changes)
     assert local.samples_per_round == samples == local.train(1).num_samples
 
