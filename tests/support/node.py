@@ -178,6 +178,7 @@ def start_kubelet(folder: NodeFolder, authority: Authority, url: str) -> Process
         "containerRuntimeEndpoint": f"unix://{folder.socket}",
         "clusterDNS": [BRIDGE_ADDRESS],
         "clusterDomain": "cluster.local",
+        "podLogsDir": str(folder.sub("pod-logs")),
         "resolvConf": str(_resolv_conf(folder)),
         "authentication": {
             "x509": {"clientCAFile": str(authority.ca)},
