@@ -74,10 +74,10 @@ class MetricSums:
         error = probability - y
         return cls(
             num_samples=len(z),
-            loss=math.fsum(np.maximum(z, 0.0) - z * y + np.log1p(np.exp(-np.abs(z)))),
-            absolute_error=math.fsum(np.abs(error)),
-            squared_error=math.fsum(error * error),
-            predicted=math.fsum(probability),
+            loss=float((np.maximum(z, 0.0) - z * y + np.log1p(np.exp(-np.abs(z)))).sum()),
+            absolute_error=float(np.abs(error).sum()),
+            squared_error=float((error * error).sum()),
+            predicted=float(probability.sum()),
             actual=float(y.sum()),
             histogram=DyadicHistogram.of(logits, labels),
         )

@@ -25,6 +25,13 @@ def test_ratios_by_hand() -> None:
     assert metrics.auc == pytest.approx(3.5 / 4)
 
 
+def test_bucket_error_by_hand() -> None:
+    # two runs of fifty: at logit 0 half are predicted and 40 clicked, at log 3 three quarters and 30 clicked
+    logits = np.repeat(np.array([0.0, math.log(3.0)], np.float32), 50)
+    labels = np.concatenate([np.ones(40), np.zeros(10), np.ones(30), np.zeros(20)]).astype(np.float32)
+    assert MetricSums.of(logits, labels).compute().bucket_error == pytest.approx((40 / 25 - 1 + 1 - 30 / 37.5) / 2)
+
+
 def test_merging_equals_pooling() -> None:
     pooled = MetricSums.of(LOGITS, LABELS)
     merged = MetricSums.of(LOGITS[:1], LABELS[:1]).merge(MetricSums.of(LOGITS[1:], LABELS[1:]))

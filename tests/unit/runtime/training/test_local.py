@@ -11,10 +11,19 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from unit.runtime.training.tiny import NUM_ITEMS, NUM_USERS, TinyData, make_model_of, plan, trainer
 
+from fljob_api.spec import FLJobSpec
+from fljob_runtime import registry
 from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
 from fljob_runtime.data.examples import Examples, HeldOut, epoch_rng
 from fljob_runtime.parameters import Float32Array, Kind, ModelState, RowSet, Scope, pack_dense, unpack_dense
-from fljob_runtime.training.local import PROGRESS_EVERY_BATCHES, DivergedError, LocalTrainer, LocalUpdate, TrainProgress
+from fljob_runtime.training.local import (
+    PROGRESS_EVERY_BATCHES,
+    DivergedError,
+    LocalTrainer,
+    LocalUpdate,
+    TrainPlan,
+    TrainProgress,
+)
 
 
 def flat(state: ModelState) -> bytes:
@@ -294,6 +303,28 @@ def test_pairs_without_groups_are_not_ranked() -> None:
 def test_the_samples_of_a_round_follow_from_the_plan(changes: dict[str, Any], samples: int) -> None:
     local = trainer(**changes)
     assert local.samples_per_round == samples == local.train(1).num_samples
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [({"localEpochs": 3}, (3, 0)), ({"innerSteps": 7}, (0, 7)), ({}, (1, 0))],
+)
+def test_the_plan_is_read_from_the_spec(strategy: dict[str, int], wanted: tuple[int, int]) -> None:
+    registry.load()
+    spec = FLJobSpec.model_validate(
+        {
+            "model": {"name": "ncf"},
+            "dataset": {"name": "synthetic"},
+            "optimizer": {"name": "Adam", "learningRate": "0.005"},
+            "trainers": [{"name": "site-3"}],
+            "strategy": {"batchSize": 32, **strategy},
+            "rounds": 1,
+            "seed": 4,
+        }
+    )
+    read = TrainPlan.of(spec, "site-3")
+    assert (read.local_epochs, read.inner_steps) == wanted
+    assert (read.client, read.seed, read.learning_rate, read.batch_size) == ("site-3", 4, 0.005, 32)
 
 
 def test_training_learns_the_pairs() -> None:
