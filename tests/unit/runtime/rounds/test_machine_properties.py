@@ -93,7 +93,7 @@ def test_rounds_count_once_and_in_order(rules: Rules, steps: list[tuple[Any, flo
 @settings(max_examples=300, deadline=None)
 @given(ALL_RULES, st.sets(TRAINERS), st.sets(TRAINERS), STEPS)
 def test_no_list_is_accepted_below_the_quorum(
-    rules: object, reported: set[str], lost: set[str], steps: list[tuple[object, float]]
+    rules: Rules, reported: set[str], lost: set[str], steps: list[tuple[Any, float]]
 ) -> None:
     driver = Driver(rules, rounds=3)
     driver.to_round(1)
