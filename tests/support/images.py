@@ -39,8 +39,11 @@ class Images:
     runtime: str
 
 
-def build(registry: str) -> Images:
-    """Build what has changed and push both images; returns their references. A second caller waits for the first."""
+def build(registry: str = "") -> Images:
+    """Build what has changed and push both images; returns their references. A second caller waits for the first.
+
+    Without a registry they are built only: a later call has little left to do.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "images.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -54,9 +57,9 @@ def _build_and_push(registry: str) -> Images:
         if not _exists(local):
             _ensure_base()
             _build(name, local)
-        reference = f"{registry}/fljob-{name}:{local.rsplit(':', 1)[1]}"
-        _buildah("push", "--tls-verify=false", "--disable-compression", local, f"docker://{reference}")
-        references[name] = reference
+        references[name] = f"{registry}/{local.partition('/')[2]}" if registry else local
+        if registry:
+            _buildah("push", "--tls-verify=false", "--disable-compression", local, f"docker://{references[name]}")
     return Images(**references)
 
 
@@ -169,4 +172,4 @@ def _run(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{build(sys.argv[1])}\n" if len(sys.argv) > 1 else "usage: python -m support.images REGISTRY\n")
+    sys.stdout.write(f"{build(*sys.argv[1:2])}\n")
