@@ -15,13 +15,14 @@ IDLE_S = 10.0
 
 @dataclass(frozen=True)
 class Activity:
-    """A moment of a trainer's work; loss is NaN where not known."""
+    """A moment of a trainer's work; loss and auc are NaN where not known."""
 
     name: str = "Idle"
     round: int = 0
     samples_done: int = 0
     samples_total: int = 0
     loss: float = math.nan
+    auc: float = math.nan
 
 
 class Pulse:
@@ -51,9 +52,9 @@ class Pulse:
         """Say what begins."""
         self._now = Activity(name, round_number, 0, samples_total)
 
-    def advance(self, samples_done: int, loss: float) -> None:
+    def advance(self, samples_done: int, loss: float, auc: float) -> None:
         """Say how far it is."""
-        self._now = replace(self._now, samples_done=samples_done, loss=loss)
+        self._now = replace(self._now, samples_done=samples_done, loss=loss, auc=auc)
 
     def end(self) -> None:
         """Say that the trainer waits."""
@@ -62,4 +63,4 @@ class Pulse:
     def _run(self) -> None:
         while not self._stopping.wait(IDLE_S if self._now.name == "Idle" else BUSY_S):
             now = self._now
-            self._report(Heartbeat(now.round, now.name, now.samples_done, now.samples_total, now.loss, math.nan))
+            self._report(Heartbeat(now.round, now.name, now.samples_done, now.samples_total, now.loss, now.auc))

@@ -189,7 +189,17 @@ class Trainer:
     def _advance(self, round_number: int, progress: TrainProgress) -> None:
         if self._around.inbox.superseded(round_number):
             raise SupersededError(f"round {round_number} went on without this trainer")
-        self._around.pulse.advance(progress.samples_done, progress.loss)
+        quarter = 4 * self._around.pulse.activity.samples_done // progress.samples_total
+        if 4 * progress.samples_done // progress.samples_total > quarter:
+            _log.info(
+                "event=training round=%d samples=%d of=%d loss=%.4f auc=%.4f",
+                round_number,
+                progress.samples_done,
+                progress.samples_total,
+                progress.loss,
+                progress.auc,
+            )
+        self._around.pulse.advance(progress.samples_done, progress.loss, progress.auc)
         self._around.metrics.training(round_number, progress.loss)
 
     def _push(self, kept: Kept) -> None:

@@ -62,11 +62,15 @@ class TrainPlan:
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """How far a round is; loss is the mean over the batches since the last report."""
+    """How far a round is.
+
+    loss: mean over the batches since the last report; auc: of a sample of their predictions, NaN without both labels.
+    """
 
     samples_done: int
     samples_total: int
     loss: float
+    auc: float
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ class LocalTrainer:
         size, total = self.plan.batch_size, len(examples)
         every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
         sampled: list[tuple[Tensor, Tensor]] = []
-        window = torch.zeros(())
+        told, window = 0, torch.zeros(())  # window: sum of the losses since the last report
         self.model.train()
         for step, start in enumerate(range(0, total, size)):
             y = labels[start : start + size]
@@ -179,7 +183,9 @@ class LocalTrainer:
             if step % every == 0:
                 sampled.append((logits.detach(), y))
             if (step + 1) % PROGRESS_EVERY_BATCHES == 0:
-                on_progress(TrainProgress(start + len(y), total, self._finite(window) / PROGRESS_EVERY_BATCHES))
+                loss_now = self._finite(window) / PROGRESS_EVERY_BATCHES
+                on_progress(TrainProgress(start + len(y), total, loss_now, _auc(sampled[told:])))
+                told = len(sampled)
                 window.zero_()
         self._finite(window)
         return _sums(sampled)
@@ -271,6 +277,13 @@ def _concatenate(parts: list[Examples]) -> Examples:
         return parts[0]
     columns = (np.concatenate(c) for c in zip(*((p.users, p.items, p.labels) for p in parts), strict=True))
     return Examples(*columns)
+
+
+def _auc(sampled: list[tuple[Tensor, Tensor]]) -> float:
+    if not sampled:
+        return math.nan
+    logits, labels = (torch.cat(column).numpy() for column in zip(*sampled, strict=True))
+    return exact_auc(logits, labels)
 
 
 def _sums(sampled: list[tuple[Tensor, Tensor]]) -> MetricSums:

@@ -225,6 +225,17 @@ def test_progress_is_told_every_few_batches_with_the_loss_since() -> None:
     assert all(p.loss == pytest.approx(math.log(2), abs=1e-2) for p in told)  # embeddings of 0.01 score about 0
 
 
+def test_progress_tells_the_auc_of_the_predictions_since_the_last() -> None:
+    model = make_model_of("GMF")
+    local = LocalTrainer(model, model.layout(), LongData(), plan(batch_size=10, learning_rate=1e-9, local_epochs=2))
+    score_items(local, [0.0, 1.0, 2.0, 3.0, 4.0, 0, 0, 0])
+    told: list[TrainProgress] = []
+    local.train(1, told.append)
+    # items of positives 0 3 0 1 2, of negatives 1 2 4 0 0
+    # of 25 pairs positives win 0 + 4 + 0 + 2 + 3 and tie 2 + 0 + 2 + 1 + 1
+    assert [p.auc for p in told] == [pytest.approx((9 + 6 / 2) / 25)]
+
+
 def test_a_loss_that_is_not_finite_is_told_with_what_to_do() -> None:
     with pytest.raises(DivergedError, match=r"client site-0: .*lower spec\.optimizer\.learningRate"):
         trainer(learning_rate=1e30).train(1)
