@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,11 @@ from support.controlplane import ControlPlane
 from support.requirements import REQUIREMENTS
 
 _LEFT_OUT: collections.Counter[str] = collections.Counter()
+
+
+def pytest_configure() -> None:
+    """End as after Ctrl-C when asked to end, so that what fixtures started is stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.assets import CACHE, binary
+from support import assets
+from support.assets import CACHE
 from support.cluster import Cluster, OwnCluster, given
 from support.images import Images, build
 from support.jobs import DEADLINE_S, Jobs, manifest, metrics_by_round, run_locally
@@ -24,7 +25,7 @@ SYSTEM = "fljob-system"
 def helm(cluster: Cluster, *arguments: str) -> str:
     """Run helm against the cluster; raises RuntimeError with its words."""
     environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-    command = [str(binary("helm")), *arguments]
+    command = [str(assets.helm()), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
     if done.returncode:
         raise RuntimeError(f"helm {' '.join(arguments[:3])}: {done.stderr.strip()}")

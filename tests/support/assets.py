@@ -1,7 +1,8 @@
 """Where the test cluster's binaries come from: an asset folder (xz, checked by sha256) unpacked into a cache.
 
 FLJOB_TEST_ASSETS names the folder. KUBEBUILDER_ASSETS (etcd and kube-apiserver as envtest ships them) is enough for
-tests that need an API server only. docs/development.md says how to build the files from Go modules.
+tests that need an API server only. A program that already lies in the cache is used as it is, so the projects' own
+releases do too: docs/development.md, "Binaries of the test cluster".
 """
 
 from __future__ import annotations
@@ -58,7 +59,12 @@ def has_control_plane() -> bool:
     envtest = os.environ.get("KUBEBUILDER_ASSETS")
     if envtest and all((Path(envtest) / name).exists() for name in ("etcd", "kube-apiserver")):
         return True
-    return asset_folder() is not None
+    return asset_folder() is not None or all((CACHE / "bin" / name).exists() for name in ("etcd", "kube-apiserver"))
+
+
+def has_cluster() -> bool:
+    """Whether every program of a whole cluster can be had."""
+    return asset_folder() is not None or all((CACHE / "bin" / name).exists() for name in (*KUBERNETES, "coredns"))
 
 
 def has_helm() -> bool:

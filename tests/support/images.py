@@ -152,8 +152,8 @@ def _exists(reference: str) -> bool:
 
 
 def _command(*arguments: str) -> list[str]:
-    storage = CACHE / "images"
-    return ["buildah", f"--root={storage}", f"--runroot={storage}-run", "--storage-driver=overlay", *arguments]
+    storage, driver = CACHE / "images", os.environ.get("STORAGE_DRIVER", "overlay")
+    return ["buildah", f"--root={storage}", f"--runroot={storage}-run", f"--storage-driver={driver}", *arguments]
 
 
 def _buildah(*arguments: str) -> str:

@@ -163,7 +163,22 @@ def start_kubelet(folder: NodeFolder, authority: Authority, url: str) -> Process
     """Start the kubelet and return it; the node is Ready a little later."""
     crt, key = authority.issue("kubelet", f"system:node:{NODE}", "system:nodes", hosts=(NODE, BRIDGE_ADDRESS))
     kubeconfig = write_kubeconfig(folder.root / "kubelet.kubeconfig", url, authority, (crt, key))
-    config = {
+    path = folder.root / "kubelet.json"
+    path.write_text(json.dumps(_kubelet_config(folder, authority, crt, key)))
+    command = [
+        str(binary("kubelet")),
+        f"--config={path}",
+        f"--kubeconfig={kubeconfig}",
+        f"--root-dir={folder.sub('kubelet')}",
+        f"--cert-dir={folder.sub('kubelet-certs')}",
+        f"--hostname-override={NODE}",
+        f"--node-ip={BRIDGE_ADDRESS}",
+    ]
+    return Process.start("kubelet", command, folder.root)
+
+
+def _kubelet_config(folder: NodeFolder, authority: Authority, crt: Path, key: Path) -> dict[str, object]:
+    return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": BRIDGE_ADDRESS,
@@ -201,18 +216,6 @@ def start_kubelet(folder: NodeFolder, authority: Authority, url: str) -> Process
         "makeIPTablesUtilChains": False,
         "maxPods": 200,
     }
-    path = folder.root / "kubelet.json"
-    path.write_text(json.dumps(config))
-    command = [
-        str(binary("kubelet")),
-        f"--config={path}",
-        f"--kubeconfig={kubeconfig}",
-        f"--root-dir={folder.sub('kubelet')}",
-        f"--cert-dir={folder.sub('kubelet-certs')}",
-        f"--hostname-override={NODE}",
-        f"--node-ip={BRIDGE_ADDRESS}",
-    ]
-    return Process.start("kubelet", command, folder.root)
 
 
 def _resolv_conf(folder: NodeFolder) -> Path:

@@ -23,7 +23,7 @@ class Requirement:
 def _cluster_wanted() -> bool:
     if os.environ.get("KUBECONFIG") and os.environ.get("FLJOB_TEST_REGISTRY"):
         return True
-    return os.environ.get("FLJOB_TEST_CLUSTER") == "1" and assets.asset_folder() is not None
+    return os.environ.get("FLJOB_TEST_CLUSTER") == "1" and assets.has_cluster()
 
 
 def _data_there() -> bool:
