@@ -1,0 +1,169 @@
+"""The whole: ten sites with data on claims, watched by kubectl and Prometheus, beside the same job run locally.
+
+One job is run once for several tests. Its data is MovieLens-100K where FLJOB_TEST_DATA has it, else it is generated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster.conftest import install
+
+from support.cluster import Cluster
+from support.images import Images
+from support.jobs import DEADLINE_S, Jobs, manifest, metrics_by_round, run_locally
+from support.prometheus import Prometheus, prometheus_in
+from support.prometheus_queries import NamedQuery, alert_queries, dashboard_queries
+
+pytestmark = [pytest.mark.cluster, pytest.mark.promtool, pytest.mark.timeout(600)]
+NAMESPACE, NAME = "ten-sites", "movies"
+SITES, ROUNDS = 10, 5
+HEADER = ["NAME", "STATE", "ROUND", "TRAINERS", "LOSS", "AUC", "AGE"]
+
+
+@dataclass
+class Watched:
+    """What was seen of the job while it ran, and how it ended."""
+
+    headers: set[tuple[str, ...]] = field(default_factory=set)
+    rows: list[dict[str, str]] = field(default_factory=list)
+    without_series: set[NamedQuery] = field(default_factory=set)
+    status: dict[str, Any] = field(default_factory=dict)
+    local: dict[str, Any] = field(default_factory=dict)
+
+    def cells(self, column: str) -> list[str]:
+        """Return what a column showed, each change once."""
+        shown = [row[column] for row in self.rows if row.get(column)]
+        return [cell for index, cell in enumerate(shown) if index == 0 or cell != shown[index - 1]]
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """One folder a site of MovieLens-100K; None where it is not there."""
+    data = os.environ.get("FLJOB_TEST_DATA")
+    if not data:
+        return None
+    out = tmp_path_factory.mktemp("movielens") / "sites"
+    source = ("--source", str(Path(data) / "ml-100k"), "--partition", "equal", "--sites", str(SITES))
+    command = [sys.executable, "-m", "fljob_cli", "data", "import", "movielens", *source, "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return out
+
+
+@pytest.fixture(scope="module")
+def watched(
+    cluster: Cluster, operator: str, sites: Path | None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    """The job, run to its end under the eyes of kubectl and Prometheus, and then locally."""
+    folder = tmp_path_factory.mktemp("ten-sites")
+    seen = Watched()
+    with cluster.namespace(NAMESPACE), prometheus_in(folder) as prometheus:
+        jobs = Jobs(cluster, NAMESPACE)
+        job = ten_sites(jobs, sites)
+        jobs.apply(jobs.with_checkpoint(job))
+        watch(jobs, prometheus, operator, seen)
+        job["spec"].pop("checkpoint")
+        seen.local = run_locally(job, folder, *(("--data-root", str(sites)) if sites else ()))
+        yield seen
+
+
+def ten_sites(jobs: Jobs, sites: Path | None) -> dict[str, Any]:
+    """Return the job; with real data each trainer has a claim that holds its site's folder."""
+    strategy = {"batchSize": 512, "localEpochs": 2}
+    job = manifest(NAME, sites=SITES, rounds=ROUNDS, strategy=strategy, seed=7)
+    if sites is not None:
+        job["spec"]["dataset"] = {"name": "movielens"}
+        for trainer in job["spec"]["trainers"]:
+            claim = f"ratings-{trainer['name']}"
+            jobs.cluster.claim(jobs.namespace, claim, sites / trainer["name"])
+            trainer["data"] = {"persistentVolumeClaim": {"claimName": claim}}
+    return job
+
+
+def watch(jobs: Jobs, prometheus: Prometheus, system: str, seen: Watched) -> None:
+    """Look at the job again and again until it has ended."""
+    queries = dashboard_queries(namespace=jobs.namespace, job=NAME, window="15s")
+    metrics = {metric for query in alert_queries() if query.has_series_when_all_is_well for metric in query.metrics}
+    queries += [NamedQuery(f"alerts' {metric}", metric) for metric in sorted(metrics)]
+    seen.without_series = {query for query in queries if query.has_series_when_all_is_well}
+    assert seen.without_series
+
+    def ended() -> bool:
+        prometheus.discover([pod for name in (system, jobs.namespace) for pod in jobs.cluster.items("pods", name)])
+        header, *rows = (line.split() for line in jobs.cluster.kubectl("get", "flj", "-n", jobs.namespace).splitlines())
+        seen.headers.add(tuple(header))
+        # Before the first status the cells are empty, and a row has fewer words than the header.
+        seen.rows += [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
+        seen.without_series = {query for query in seen.without_series if not prometheus.ask(query.expr)}
+        seen.status = jobs.status(NAME)
+        return seen.status.get("state") in {"Succeeded", "Failed"}
+
+    jobs.cluster.wait_for(f"{NAME} to end", ended, 2 * DEADLINE_S)
+    last = jobs.cluster.kubectl("get", "flj", NAME, "-n", jobs.namespace, "--no-headers")
+    seen.rows.append(dict(zip(HEADER, last.split(), strict=True)))
+
+
+def test_the_job_succeeds_with_all_ten_sites(watched: Watched) -> None:
+    assert watched.status["state"] == "Succeeded", watched.status
+    assert watched.status["trainerCounts"]["failed"] == 0
+
+
+def test_kubectl_get_shows_state_round_trainers_loss_and_auc(watched: Watched) -> None:
+    assert watched.headers == {tuple(HEADER)}
+    last = watched.rows[-1]
+    assert (last["STATE"], last["ROUND"]) == ("Succeeded", f"{ROUNDS}/{ROUNDS}")
+
+
+def test_round_loss_and_auc_move_while_the_job_learns(watched: Watched) -> None:
+    assert len(watched.cells("ROUND")) >= 3
+    assert len(watched.cells("LOSS")) >= 3
+    assert len(watched.cells("AUC")) >= 3
+
+
+def test_the_trainers_column_reaches_ten_of_ten(watched: Watched) -> None:
+    assert f"{SITES}/{SITES}" in watched.cells("TRAINERS")
+
+
+def test_loss_and_auc_of_every_round_are_those_of_a_local_run(watched: Watched) -> None:
+    there, here = (
+        metrics_by_round(watched.status["training"]["recentRounds"]),
+        metrics_by_round(watched.local["rounds"]),
+    )
+    assert there.keys() == here.keys() == set(range(1, ROUNDS + 1))
+    for number, values in here.items():
+        assert there[number] == pytest.approx(values, abs=1e-6), f"round {number}"
+
+
+def test_the_model_is_the_one_of_a_local_run(watched: Watched) -> None:
+    local = hashlib.sha256(Path(watched.local["model"]).read_bytes()).hexdigest()
+    assert watched.status["training"]["modelDigest"] == f"sha256:{local}"
+
+
+def test_every_query_of_dashboards_and_every_metric_of_alerts_had_series(watched: Watched) -> None:
+    assert sorted(query.source for query in watched.without_series) == []
+
+
+def test_an_upgrade_in_mid_run_replaces_the_operator_and_changes_no_number(
+    jobs: Jobs, operator: str, images: Images, undisturbed: dict[int, tuple[float, float]]
+) -> None:
+    name = jobs.apply(jobs.with_checkpoint(manifest("upgraded", rounds=10)))
+    jobs.wait_round(name, 1)
+    (before,) = jobs.cluster.items("pods", operator)
+    install(jobs.cluster, images, "--set", "resources.requests.memory=160Mi")
+    after = [pod for pod in jobs.cluster.items("pods", operator) if "deletionTimestamp" not in pod["metadata"]]
+    assert before["metadata"]["uid"] not in {pod["metadata"]["uid"] for pod in after}
+    status = jobs.wait_state(name, "Succeeded", "Failed")
+    assert status["state"] == "Succeeded", status
+    assert max(pod["metadata"]["creationTimestamp"] for pod in after) < status["completionTime"]
+    found = jobs.metrics(name)
+    assert found.keys() == set(range(1, 11))
+    for number, values in undisturbed.items():
+        assert found[number] == pytest.approx(values, abs=1e-6), f"round {number}"
