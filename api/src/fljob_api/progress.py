@@ -92,6 +92,7 @@ class TrainerProgress(ApiModel):
     loss: Number = ""
     auc: Number = ""
     seconds: Number = ""
+    exit_code: int | None = Field(None, ge=0, le=255, description="What it said it would end with, once Failed.")
     message: Text = ""
 
 

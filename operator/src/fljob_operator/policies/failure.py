@@ -6,7 +6,7 @@ from fljob_api import names
 from fljob_api.conditions import Reason
 from fljob_api.exit_codes import ExitCode, meaning
 from fljob_api.fljob import FLJob
-from fljob_api.progress import Outcome
+from fljob_api.progress import Finish, Outcome
 from fljob_api.status import Failure
 from fljob_operator.observed import JobView, Observed, PodView
 from fljob_operator.policies.quorum import allowed_failures
@@ -26,7 +26,7 @@ def failure(job: FLJob, observed: Observed) -> Failure | None:
     finish = observed.progress.finish if observed.progress else None
     trainers = failed_trainers(observed)
     if finish and finish.outcome is Outcome.FAILED:
-        return _coordinators_word(finish.reason, finish.message, finish.exit_code, trainers)
+        return _coordinators_word(finish, trainers, _told(observed))
     for role in (names.ROLE_SERVER, names.ROLE_COORDINATOR):
         for view in observed.jobs.values():
             if view.role == role and not (finish and finish.outcome is Outcome.SUCCEEDED):
@@ -38,8 +38,26 @@ def failure(job: FLJob, observed: Observed) -> Failure | None:
     return None
 
 
-def _coordinators_word(reason: str, message: str, code: int, trainers: tuple[Failure, ...]) -> Failure:
+def _told(observed: Observed) -> tuple[Failure, ...]:
+    """Return the trainers that told the coordinator of their end; their pods' own end may not be seen yet."""
+    trainers = observed.progress.trainers if observed.progress else []
+    return tuple(
+        Failure(
+            role=names.ROLE_TRAINER,
+            trainer=t.name,
+            exit_code=t.exit_code,
+            reason=meaning(t.exit_code).reason,
+            message=f"{t.message} {meaning(t.exit_code).help}"[:1024],
+        )
+        for t in trainers
+        if t.state == "Failed" and t.exit_code is not None
+    )
+
+
+def _coordinators_word(finish: Finish, trainers: tuple[Failure, ...], told: tuple[Failure, ...]) -> Failure:
     """Where the coordinator gave up because of a trainer, the trainer's own reason comes first."""
+    reason, message, code = finish.reason, finish.message, finish.exit_code
+    trainers = trainers or told
     if code == ExitCode.QUORUM_IMPOSSIBLE and trainers:
         first = trainers[0]
         return first.model_copy(update={"message": f"{first.message} ({message})"[:1024]})

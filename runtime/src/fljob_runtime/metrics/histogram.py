@@ -8,6 +8,7 @@ See docs/decisions/003. Used by MetricSums.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +45,7 @@ class DyadicHistogram:
             return cls.empty()
         clipped = np.clip(logits.astype(np.float64), -LOGIT_LIMIT, LOGIT_LIMIT)
         fine = np.floor(np.ldexp(clipped, MAX_EXPONENT)).astype(np.int64)
-        order = np.argsort(fine, kind="stable")
-        cells, first = np.unique(fine[order], return_index=True)
-        ones = np.asarray(labels)[order] > 0.5
-        positives = np.add.reduceat(ones.astype(np.int64), first)
-        counts = np.diff(np.append(first, len(fine)))
-        return cls(MAX_EXPONENT, cells, positives, counts - positives).bounded()
+        return cls(MAX_EXPONENT, *_count(fine, labels)).bounded()
 
     def coarsened(self, exponent: int) -> DyadicHistogram:
         """Return the same counts on the grid of a smaller exponent."""
@@ -109,11 +105,20 @@ def _num_cells(sorted_cells: NDArray[np.int64], shift: int) -> int:
     return int(np.count_nonzero(np.diff(sorted_cells >> shift))) + 1
 
 
+def _count(
+    keys: NDArray[Any], labels: NDArray[np.floating]
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct keys [C], sorted, and how many positives and negatives have each; keys [n], n > 0."""
+    order = np.argsort(keys)
+    ordered, ones = keys[order], (np.asarray(labels) > 0.5)[order].astype(np.int64)
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    positives = np.add.reduceat(ones, first)
+    return ordered[first], positives, np.diff(first, append=len(keys)) - positives
+
+
 def exact_auc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float:
     """Return the exact AUC of scores [n] with labels [n] in {0, 1}; ties count half; NaN without both classes."""
-    values, inverse = np.unique(scores, return_inverse=True)
-    ones = np.asarray(labels) > 0.5
-    positives = np.bincount(inverse[ones], minlength=len(values))
-    negatives = np.bincount(inverse[~ones], minlength=len(values))
-    none = np.arange(len(values), dtype=np.int64)
-    return DyadicHistogram(MAX_EXPONENT, none, positives, negatives).auc()
+    if len(scores) == 0:
+        return float("nan")
+    values, positives, negatives = _count(scores, labels)
+    return DyadicHistogram(MAX_EXPONENT, np.arange(len(values)), positives, negatives).auc()

@@ -162,7 +162,7 @@ class Coordinator:
     def _report(self, trainer: str, report: m.Report, seen: TrainerView) -> Event:
         match report:
             case m.Hello():
-                seen.state, seen.message = "Idle", ""
+                seen.state, seen.message, seen.exit_code = "Idle", "", None
                 seen.samples = report.num_samples
                 _log.info("trainer=%s event=joined samples=%d", trainer, report.num_samples)
                 return Joined(trainer, report.layout_digest)
@@ -175,7 +175,7 @@ class Coordinator:
             case m.EvaluateReport():
                 return self._evaluated(trainer, report, seen)
             case m.Failure():
-                seen.state, seen.message = "Failed", report.message
+                seen.state, seen.message, seen.exit_code = "Failed", report.message, int(report.exit_code)
                 _log.error("trainer=%s event=failed code=%d message=%s", trainer, report.exit_code, report.message)
                 return GaveUp(trainer, report.exit_code, report.message)
 

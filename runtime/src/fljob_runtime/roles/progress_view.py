@@ -56,6 +56,7 @@ class TrainerView:
     auc: float = math.nan
     seconds: float = math.nan
     message: str = ""
+    exit_code: int | None = None
     heard_at: float = 0.0
 
 
@@ -203,6 +204,7 @@ def _trainer(name: str, seen: TrainerView) -> TrainerProgress:
         loss=number(seen.loss),
         auc=number(seen.auc),
         seconds=number(seen.seconds),
+        exit_code=seen.exit_code,
         message=seen.message[:1024],
     )
 

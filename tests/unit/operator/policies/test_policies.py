@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fljob_api.progress import Outcome, RoundState
+from fljob_api.progress import Outcome, RoundState, TrainerProgress
 from fljob_operator.observed import Observed
 from fljob_operator.policies import cleanup, deadlines, suspension
 from fljob_operator.policies.failure import failed_trainers, failure
@@ -97,6 +97,16 @@ def test_where_trainers_made_the_quorum_impossible_their_reason_comes_first() ->
     assert found is not None
     assert (found.trainer, found.reason) == ("site-1", "BadData")
     assert "site-1 failed" in found.message
+
+
+def test_a_trainer_that_told_of_its_end_is_believed_before_its_pod_is_seen_to_end() -> None:
+    told = progress(finish=finish(Outcome.FAILED, "QuorumImpossible", "site-1 failed", 20))
+    site = TrainerProgress(name="site-1", state="Failed", exit_code=12, message="manifest.json: torn")
+    observed = Observed(jobs=all_jobs(), progress=told.model_copy(update={"trainers": [site]}))
+    found = failure(running(), observed)
+    assert found is not None
+    assert (found.role, found.trainer, found.reason, found.exit_code) == ("trainer", "site-1", "BadData", 12)
+    assert found.message.startswith("manifest.json: torn")
 
 
 def test_a_server_that_ends_after_success_is_no_failure() -> None:
