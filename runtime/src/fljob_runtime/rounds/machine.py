@@ -218,7 +218,6 @@ class RoundMachine:
         """Refuse trainers whose model differs; before the first cohort the majority is right."""
         for trainer in self.roster.settle_layout():
             message = f"{trainer}: its model has another layout than the other trainers'; import all data together"
-            self._refuse(trainer, ExitCode.LAYOUT_MISMATCH, message)
             self._give_up(GaveUp(trainer, ExitCode.LAYOUT_MISMATCH, message), now)
 
     def _refuse(self, trainer: str, code: ExitCode, message: str) -> None:
@@ -228,6 +227,7 @@ class RoundMachine:
         if event.exit_code is ExitCode.DIVERGED:
             self._fail(ExitCode.DIVERGED, f"{event.trainer}: {event.message}", now)
         elif 10 <= event.exit_code < 30:
+            self._refuse(event.trainer, event.exit_code, event.message)  # it waits for that word before it ends
             self.roster.fail(event.trainer, event.message, now)
             self._reports.pop(event.trainer, None)
             self._check_possible(now)

@@ -225,6 +225,14 @@ def test_a_trainer_that_failed_for_good_makes_a_full_quorum_impossible() -> None
     assert "x.parquet" in driver.ending.message
 
 
+def test_a_trainer_that_gives_up_is_let_go_at_once() -> None:
+    driver = Driver(replace(RULES, min_trainers=2))
+    driver.to_round(1)
+    driver.on(GaveUp("b", ExitCode.BAD_DATA, "broken"))
+    word = driver.told("b")[-1]
+    assert (word.outcome, word.exit_code) == (Outcome.REFUSED, ExitCode.BAD_DATA)
+
+
 def test_a_failed_trainer_is_done_without_when_the_quorum_allows_it() -> None:
     driver = Driver(replace(RULES, min_trainers=2))
     driver.to_round(1)
