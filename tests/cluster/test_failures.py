@@ -41,12 +41,15 @@ def test_a_killed_operator_does_not_disturb_a_job(jobs: Jobs, undisturbed: Metri
 
 def test_children_deleted_by_hand_come_back(jobs: Jobs, undisturbed: Metrics) -> None:
     name = jobs.apply(jobs.with_checkpoint(manifest("orphaned")))
+    owner = jobs.cluster.get("flj", name, jobs.namespace)
+    assert owner is not None
+    uid = owner["metadata"]["uid"][:8]
     children = {
         "service": f"{name}-fl",
         "networkpolicy": f"{name}-deny",
         "role": f"{name}-coordinator",
         "serviceaccount": f"{name}-server",
-        "configmap": f"{name}-config-1",
+        "configmap": f"{name}-config-{uid}-1",
         "job": f"{name}-trainer-site-0",
     }
 
@@ -59,7 +62,7 @@ def test_children_deleted_by_hand_come_back(jobs: Jobs, undisturbed: Metrics) ->
     assert before.keys() == children.keys()
     for kind, child in children.items():
         jobs.cluster.kubectl("delete", kind, child, "-n", jobs.namespace, "--wait=false")
-    jobs.cluster.kubectl("delete", "secret", f"{name}-trainer-site-1-tls", "-n", jobs.namespace)
+    jobs.cluster.kubectl("delete", "secret", f"{name}-trainer-site-1-{uid}-tls", "-n", jobs.namespace)
     jobs.cluster.wait_for(
         "all deleted children to be back",
         lambda: uids().keys() == children.keys() and not set(uids().values()) & set(before.values()),

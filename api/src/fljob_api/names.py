@@ -69,9 +69,12 @@ def service(job: str) -> str:
     return fit(job, "fl")
 
 
-def config(job: str, incarnation: int) -> str:
-    """Return the name of the immutable ConfigMap with the JobConfig of one incarnation."""
-    return fit(job, "config", str(incarnation))
+def config(job: str, uid: str, incarnation: int) -> str:
+    """Return the name of the immutable ConfigMap with the JobConfig of one incarnation.
+
+    The kubelet keeps an immutable object by its name while a pod uses it: a job made anew must not get the old one's.
+    """
+    return fit(job, "config", uid[:8], str(incarnation))
 
 
 def progress(job: str, uid: str, incarnation: int) -> str:
@@ -84,9 +87,9 @@ def authority_secret(job: str) -> str:
     return fit(job, "ca")
 
 
-def tls_secret(child: str) -> str:
-    """Return the name of the Secret with the certificate of one child (by its Job name)."""
-    return fit(child, "tls")
+def tls_secret(child: str, uid: str) -> str:
+    """Return the name of the immutable Secret with the certificate of one child (by its Job name)."""
+    return fit(child, uid[:8], "tls")
 
 
 def service_account(job: str, role: str) -> str:

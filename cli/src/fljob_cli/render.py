@@ -57,7 +57,7 @@ def children(job: FLJob, *, image: str) -> Iterator[dict[str, Any]]:
     if job.spec.security.tls is TlsMode.ENABLED:
         yield _secret(job, names.authority_secret(job.metadata.name), "authority")
         for process in processes:
-            yield _secret(job, names.tls_secret(process.child), "leaf")
+            yield _secret(job, names.tls_secret(process.child, job.metadata.uid), "leaf")
     for process in processes:
         yield job_manifest(job, process, 0, Defaults(image=image))
 

@@ -74,7 +74,7 @@ async def _secrets(cluster: ClusterClient, job: FLJob) -> frozenset[str]:
     """Look up the certificates by name: the operator may not list Secrets."""
     if job.spec.security.tls is TlsMode.DISABLED:
         return frozenset()
-    wanted = [names.tls_secret(m.child) for m in members(job)]
+    wanted = [names.tls_secret(m.child, job.metadata.uid) for m in members(job)]
     found = await asyncio.gather(*(cluster.get("Secret", job.metadata.namespace, name) for name in wanted))
     uid = job.metadata.uid
     return frozenset(

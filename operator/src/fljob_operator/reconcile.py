@@ -181,7 +181,7 @@ def _differs(manifest: Manifest, observed: Observed) -> bool:
 def _missing_certificates(job: FLJob, observed: Observed) -> tuple[Member, ...]:
     if job.spec.security.tls is TlsMode.DISABLED or observed.secrets is None:
         return ()
-    return tuple(m for m in members(job) if names.tls_secret(m.child) not in observed.secrets)
+    return tuple(m for m in members(job) if names.tls_secret(m.child, job.metadata.uid) not in observed.secrets)
 
 
 def _trouble(observed: Observed) -> tuple[str, str]:

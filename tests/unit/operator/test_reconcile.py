@@ -57,7 +57,8 @@ def test_a_new_fljob_gets_all_children_and_its_first_incarnation() -> None:
     decision = decide(fljob(), Observed(secrets=frozenset()))
     made = names_of(decision)
     assert {("Job", m.child) for m in members(fljob())} <= made
-    assert {("ConfigMap", "movies-config-1"), ("Service", "movies-fl"), ("NetworkPolicy", "movies-deny")} <= made
+    config = names.config("movies", fljob().metadata.uid, 1)
+    assert {("ConfigMap", config), ("Service", "movies-fl"), ("NetworkPolicy", "movies-deny")} <= made
     assert [m.child for m in decision.certificates] == [m.child for m in members(fljob())]
     assert (decision.status.incarnation, decision.status.start_time) == (1, "2026-03-01T12:00:00Z")
     assert decision.status.state == "Starting"
@@ -184,7 +185,7 @@ def test_suspend_waits_for_the_border_then_stops_then_resumes_as_the_next_incarn
     job = job.model_copy(update={"spec": job.spec.model_copy(update={"suspend": False})})
     resumed = decide(job, Observed(progress=paused, secrets=frozenset()), seconds=100)
     assert resumed.status.incarnation == 2
-    assert ("ConfigMap", "movies-config-2") in names_of(resumed)
+    assert ("ConfigMap", names.config("movies", job.metadata.uid, 2)) in names_of(resumed)
     assert {("Job", m.child) for m in members(job)} <= names_of(resumed)
     assert not is_true(resumed.status.conditions, ConditionType.SUSPENDED)
 

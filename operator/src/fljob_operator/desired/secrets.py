@@ -28,7 +28,7 @@ def certificate_manifest(job: FLJob, member: Member, authority: Authority) -> Ma
     """Return the immutable Secret with one process's certificate."""
     host = names.host(member.child, job.metadata.name, job.metadata.namespace)
     leaf = issue(authority, member.role, member.identity, [host, f"{host}.cluster.local"])
-    return _secret(job, names.tls_secret(member.child), leaf.files())
+    return _secret(job, names.tls_secret(member.child, job.metadata.uid), leaf.files())
 
 
 def _secret(job: FLJob, name: str, data: dict[str, bytes]) -> Manifest:

@@ -51,7 +51,7 @@ def support_manifests(job: FLJob, incarnation: int) -> tuple[Manifest, ...]:
 def config_manifest(job: FLJob, incarnation: int) -> Manifest:
     """Return the immutable ConfigMap with the JobConfig; made once per incarnation, never changed."""
     data = {names.CONFIG_PATH.rsplit("/", 1)[1]: job_config(job, incarnation).to_json()}
-    base = metadata(job, names.config(job.metadata.name, incarnation), incarnation)
+    base = metadata(job, names.config(job.metadata.name, job.metadata.uid, incarnation), incarnation)
     return with_hash({"apiVersion": "v1", "kind": "ConfigMap", "metadata": base, "immutable": True, "data": data})
 
 
