@@ -136,7 +136,7 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run.run()
     assert len(family) >= 6
-    assert not [pid for pid in family if alive(pid)]
+    wait_until("all processes of the run to be gone", lambda: not any(alive(pid) for pid in family), 10)
 
 
 def test_progress_ends_with_the_models_digest(tmp_path: Path) -> None:
