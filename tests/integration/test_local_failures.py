@@ -19,6 +19,7 @@ from fljob_runtime.backends.folder import LocalRunError
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.store import write_sites
 from fljob_runtime.data.synthetic import SyntheticParameters, generate_site
+from support.processes import wait_until
 
 PARAMETERS = SyntheticParameters(users_per_site=20, items=60, samples_per_user=40)
 
