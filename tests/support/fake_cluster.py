@@ -1,4 +1,6 @@
-"""A cluster in memory: server-side apply by deep merge, label selectors, resource versions. Passes tests/conformance.
+"""A cluster in memory: server-side apply by deep merge, label selectors, resource versions.
+
+No shared suite compares it with a real API server yet; tests/cluster runs the real client.
 
 Used by the operator's unit tests. It runs no controllers: Jobs get no pods unless a test says so.
 """
