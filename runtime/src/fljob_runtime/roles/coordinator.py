@@ -116,6 +116,8 @@ class Coordinator:
             rules, control, history=around.journal.history, summarise=summarise, now=around.clock()
         )
         self._views = {name: TrainerView() for name in rules.trainers}
+        for name, record in around.journal.history.failed.items():
+            self._views[name] = TrainerView("Failed", message=record.message, exit_code=int(record.exit_code))
         self._traffic = Traffic()
         self._saved = Saved()
         self._ending: Finished | None = None
@@ -151,7 +153,8 @@ class Coordinator:
         if isinstance(item, Saved):
             self._saved = item
         if isinstance(item, Lost):
-            self._views[item.trainer].state = "Lost"
+            if item.trainer not in self._machine.roster.failed:  # that it failed for good says more
+                self._views[item.trainer].state = "Lost"
             _log.info("trainer=%s event=lost", item.trainer)
         if not isinstance(item, Report):
             return item if not isinstance(item, StopRequested) else Tick()

@@ -24,6 +24,8 @@ from fljob_runtime.rounds.values import (
     Rewound,
     RoundCommitted,
     RoundEvaluated,
+    TrainerFailed,
+    TrainerMended,
 )
 
 FORMAT = 1
@@ -148,6 +150,8 @@ _READERS: Mapping[str, Callable[[_Json], Record]] = {
     "ListAccepted": _accepted,
     "RoundCommitted": lambda value: RoundCommitted(**value),
     "RoundEvaluated": lambda value: RoundEvaluated(**value),
+    "TrainerFailed": lambda value: TrainerFailed(exit_code=ExitCode(value.pop("exit_code")), **value),
+    "TrainerMended": lambda value: TrainerMended(**value),
     "Rewound": lambda value: Rewound(**value),
     "Finished": _finished,
 }

@@ -12,11 +12,14 @@ from fljob_runtime.rounds.values import (
     NO_VERSION,
     CohortChosen,
     Commit,
+    Finished,
     ListAccepted,
     Record,
     Rewound,
     RoundCommitted,
     RoundEvaluated,
+    TrainerFailed,
+    TrainerMended,
 )
 
 _RELEASE_WINDOW = 16  # after a restart, how far back versions are named to the shards as releasable
@@ -31,6 +34,7 @@ class History:
     cohort: CohortChosen | None = None
     accepted: ListAccepted | None = None
     held: set[int] = field(default_factory=set)
+    failed: dict[str, TrainerFailed] = field(default_factory=dict)
 
     @property
     def committed(self) -> int:
@@ -84,6 +88,12 @@ class History:
             del self.commits[record.version + 1 :]
             self.held &= set(range(record.version + 1))
             self.cohort, self.accepted = None, None
+        elif isinstance(record, TrainerFailed):
+            self.failed[record.trainer] = record
+        elif isinstance(record, TrainerMended):
+            self.failed.pop(record.trainer, None)
+        elif isinstance(record, Finished):
+            self.failed.clear()  # who starts the job again has mended it, or will be told again
 
     def _commit(self, record: RoundCommitted) -> None:
         if record.round == self.committed:

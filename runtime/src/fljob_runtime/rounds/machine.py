@@ -60,6 +60,8 @@ from fljob_runtime.rounds.values import (
     Stop,
     Tell,
     Trained,
+    TrainerFailed,
+    TrainerMended,
     Unrecoverable,
 )
 
@@ -100,7 +102,7 @@ class RoundMachine:
         self.control = control
         self.history = history
         self.state = S.WAITING
-        self.roster = Roster(rules.trainers, now, history.layout_digest)
+        self.roster = Roster(rules.trainers, now, history.layout_digest, history.failed)
         self.round = history.committed + 1
         self.repeated = 0
         self._summarise = summarise
@@ -205,6 +207,8 @@ class RoundMachine:
             return
         if not event.layout_digest:
             return  # it came to say that it gives up
+        if event.trainer in self.roster.failed:
+            self._note(TrainerMended(event.trainer))
         self.roster.join(event.trainer, event.layout_digest)
         if self.state is S.TRAINING and event.trainer in self._cohort:
             if event.trainer not in self._reports:
@@ -228,19 +232,21 @@ class RoundMachine:
             self._fail(ExitCode.DIVERGED, f"{event.trainer}: {event.message}", now)
         elif 10 <= event.exit_code < 30:
             self._refuse(event.trainer, event.exit_code, event.message)  # it waits for that word before it ends
-            self.roster.fail(event.trainer, event.message, now)
+            if event.trainer in self.rules.trainers:
+                self.roster.fail(event.trainer, now)
+                self._note(TrainerFailed(event.trainer, event.exit_code, event.message))
             self._reports.pop(event.trainer, None)
             self._check_possible(now)
         else:
             self.roster.leave(event.trainer, now)
 
     def _check_possible(self, now: float) -> None:
-        failed = self.roster.failed
+        failed = self.history.failed
         allowed = self.rules.max_failed_trainers
         left = len(self.rules.trainers) - len(failed)
         if left >= self.rules.required and (allowed is None or len(failed) <= allowed):
             return
-        words = "; ".join(f"{name}: {message}" for name, message in sorted(failed.items()))
+        words = "; ".join(f"{name}: {record.message}" for name, record in sorted(failed.items()))
         self._fail(
             ExitCode.QUORUM_IMPOSSIBLE,
             f"{left} of {len(self.rules.trainers)} trainers are left, {self.rules.required} are needed"

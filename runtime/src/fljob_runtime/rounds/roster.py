@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Roster:
     """The trainers of a job as the machine sees them."""
 
-    def __init__(self, trainers: Sequence[str], now: float, layout_digest: str = "") -> None:
+    def __init__(
+        self, trainers: Sequence[str], now: float, layout_digest: str = "", failed: Iterable[str] = ()
+    ) -> None:
         self.layout_digest = layout_digest
-        self.failed: dict[str, str] = {}
+        self.failed = set(failed)
         self._trainers = tuple(trainers)
         self._layouts: dict[str, str] = {}  # of those present
         self._absent_since: dict[str, float] = dict.fromkeys(trainers, now)
@@ -36,7 +38,7 @@ class Roster:
 
     def join(self, trainer: str, layout_digest: str) -> None:
         """Note a live stream; one that had failed and comes back has been mended."""
-        self.failed.pop(trainer, None)
+        self.failed.discard(trainer)
         self._layouts[trainer] = layout_digest
 
     def leave(self, trainer: str, now: float) -> None:
@@ -44,11 +46,10 @@ class Roster:
         if self._layouts.pop(trainer, None) is not None:
             self._absent_since[trainer] = now
 
-    def fail(self, trainer: str, message: str, now: float) -> None:
-        """Note that a trainer will not come back."""
+    def fail(self, trainer: str, now: float) -> None:
+        """Note that a trainer of the job will not come back."""
         self.leave(trainer, now)
-        if trainer in self._trainers:
-            self.failed[trainer] = message
+        self.failed.add(trainer)
 
     def settle_layout(self) -> tuple[str, ...]:
         """Fix the job's layout by majority if it is open; return the trainers present that have another one."""

@@ -197,6 +197,22 @@ class Rewound:
 
 
 @dataclass(frozen=True)
+class TrainerFailed:
+    """A trainer will not come back by itself; until it does, a restarted coordinator does not wait for it."""
+
+    trainer: str
+    exit_code: ExitCode
+    message: str
+
+
+@dataclass(frozen=True)
+class TrainerMended:
+    """A trainer that had failed for good is there again."""
+
+    trainer: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """The last word of one coordinator process."""
 
@@ -207,7 +223,9 @@ class Finished:
     round: int
 
 
-Record = CohortChosen | ListAccepted | RoundCommitted | RoundEvaluated | Rewound | Finished
+Record = (
+    CohortChosen | ListAccepted | RoundCommitted | RoundEvaluated | Rewound | TrainerFailed | TrainerMended | Finished
+)
 
 
 # Actions.

@@ -15,6 +15,8 @@ from fljob_runtime.rounds.values import (
     Rewound,
     RoundCommitted,
     RoundEvaluated,
+    TrainerFailed,
+    TrainerMended,
 )
 
 UPDATE = AcceptedUpdate("a", 1, (Receipt(0, "d0", 8), Receipt(1, "d1", 9)))
@@ -56,6 +58,12 @@ def test_commits_come_back_as_they_were(tmp_path: Path) -> None:
         False,
         0.25,
     )
+
+
+def test_trainers_that_failed_for_good_come_back_as_failed(tmp_path: Path) -> None:
+    failures: list[Record] = [TrainerFailed(name, ExitCode.BAD_DATA, "torn") for name in ("a", "b")]
+    history = reopened(written(tmp_path / "j", *ROUND_ZERO, *failures, TrainerMended("a"))).history
+    assert history.failed == {"b": failures[1]}
 
 
 def test_the_round_under_way_comes_back(tmp_path: Path) -> None:

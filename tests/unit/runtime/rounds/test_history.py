@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from fljob_api.exit_codes import ExitCode
+from fljob_runtime.messages import Outcome
 from fljob_runtime.rounds.history import History
-from fljob_runtime.rounds.values import ListAccepted, Rewound, RoundCommitted, RoundEvaluated
+from fljob_runtime.rounds.values import Finished, ListAccepted, Rewound, RoundCommitted, RoundEvaluated, TrainerFailed
 
 
 def committed(*rounds: int, durable: bool = True) -> History:
@@ -32,6 +34,13 @@ def test_a_rewind_forgets_newer_rounds_and_what_was_under_way() -> None:
     history.apply(ListAccepted(3, (), (), 10, {}))
     history.apply(Rewound(1))
     assert (history.committed, history.accepted) == (1, None)
+
+
+def test_with_the_last_word_failures_are_forgotten() -> None:
+    history = committed(0)
+    history.apply(TrainerFailed("a", ExitCode.BAD_DATA, "torn"))
+    history.apply(Finished(Outcome.PAUSED, "Suspended", "", ExitCode.STOPPED, 0))
+    assert history.failed == {}
 
 
 def test_the_best_is_the_highest_auc_the_first_of_equals() -> None:

@@ -28,6 +28,7 @@ from fljob_runtime.rounds.values import (
     Stop,
     Tick,
     Trained,
+    TrainerMended,
     Unrecoverable,
 )
 
@@ -257,11 +258,39 @@ def test_a_failed_member_of_a_small_cohort_is_replaced() -> None:
     assert driver.machine.cohort != (member,)
 
 
+def test_a_restarted_coordinator_knows_who_failed_for_good() -> None:
+    driver = Driver(replace(RULES, min_trainers=2))
+    driver.to_round(1)
+    driver.on(GaveUp("b", ExitCode.BAD_DATA, "broken"))
+    again = Driver(replace(RULES, min_trainers=2), history=driver.machine.history)
+    again.restored(0)
+    again.join("a", "c")
+    assert (again.state, again.machine.cohort) == ("Training", ("a", "b", "c"))
+    again.trained("a", "c")
+    assert again.state == "Committing"
+
+
+def test_a_failed_trainer_that_comes_back_has_been_mended() -> None:
+    driver = Driver(replace(RULES, min_trainers=2))
+    driver.to_round(1)
+    driver.on(GaveUp("b", ExitCode.BAD_DATA, "broken"))
+    driver.join("b")
+    assert driver.records[-1] == TrainerMended("b")
+    assert driver.machine.roster.failed == driver.machine.history.failed.keys() == set()
+
+
+def test_a_stranger_that_gives_up_is_not_counted_as_failed() -> None:
+    driver = Driver()
+    driver.to_round(1)
+    driver.on(GaveUp("stranger", ExitCode.BAD_DATA, "broken"))
+    assert (driver.state, driver.machine.history.failed) == ("Training", {})
+
+
 def test_a_temporary_failure_counts_as_lost() -> None:
     driver = Driver()
     driver.to_round(1)
     driver.on(GaveUp("b", ExitCode.TEMPORARY, "server not reachable"))
-    assert (driver.state, driver.machine.roster.failed) == ("Training", {})
+    assert (driver.state, driver.machine.roster.failed) == ("Training", set())
 
 
 def test_divergence_at_one_trainer_ends_the_job() -> None:
@@ -284,7 +313,7 @@ def test_before_the_first_version_the_layout_of_the_majority_is_the_jobs() -> No
     driver.restored()
     for trainer, layout in (("a", "odd"), ("b", "common"), ("c", "common")):
         driver.on(Joined(trainer, layout))
-    assert driver.machine.roster.failed.keys() == {"a"}
+    assert driver.machine.roster.failed == {"a"}
 
 
 def test_an_unknown_trainer_is_refused() -> None:
