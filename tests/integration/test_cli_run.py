@@ -133,6 +133,18 @@ def test_missing_data_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert (result.returncode, "--data-root DIR" in result.stderr) == (12, True)
 
 
+def test_a_manifest_without_volumes_runs_on_the_folders_that_are_given(tmp_path: Path) -> None:
+    users = "".join(f"{user}|30|M|other|{user}0000\n" for user in (1, 2))
+    ratings = "".join(f"{user}\t{item}\t4\t{item}\n" for user in (1, 2) for item in range(1, 9))
+    (tmp_path / "u.user").write_text(users)
+    (tmp_path / "u.data").write_text(ratings)
+    importing = ("data", "import", "movielens", "--source", tmp_path, "--partition", "zip", "--out", tmp_path / "sites")
+    assert fljob(*importing).returncode == 0
+    settings = ("spec.dataset={name: movielens}", "spec.trainers=[{name: site-1}, {name: site-2}]", "spec.rounds=1")
+    result = fljob("run", MINIMAL, "--data-root", tmp_path / "sites", "--run-dir", tmp_path / "r", settings=settings)
+    assert result.returncode == 0, result.stdout
+
+
 def test_broken_data_of_a_site_that_the_quorum_needs_ends_the_run_and_names_the_file(tmp_path: Path) -> None:
     fljob("data", "generate", "synthetic", "--sites", "2", "--users-per-site", "20", "--out", tmp_path / "sites")
     broken = tmp_path / "sites/site-1/train.parquet"

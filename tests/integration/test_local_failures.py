@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -146,7 +147,7 @@ def test_progress_ends_with_the_models_digest(tmp_path: Path) -> None:
     run.run()
     written = json.loads(run.folder.progress.read_text())
     assert written["training"]["round"] == 1
-    assert len(written["training"]["modelDigest"]) == 64
+    assert written["training"]["modelDigest"] == f"sha256:{hashlib.sha256(run.model()).hexdigest()}"
 
 
 def descendants(pid: int) -> list[int]:

@@ -76,7 +76,7 @@ class Training(ApiModel):
     recent_rounds: list[RoundSummary] = Field(default_factory=list, max_length=10)
     checkpoint: Text | None = Field(None, description="Newest durable checkpoint, relative to the checkpoint volume.")
     model_uri: Text | None = Field(None, description="The final model, relative to the checkpoint volume.")
-    model_digest: Text | None = None
+    model_digest: Text | None = Field(None, description="Digest of the final model's file: `sha256:<hex>`.")
     waiting_for: Waiting | None = None
 
 

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from fljob_api.catalog import built_in
 from fljob_api.exit_codes import ExitCode
 from fljob_api.fljob import FLJob
 from fljob_api.problems import Problem
@@ -18,12 +19,14 @@ from fljob_cli.errors import CliError, InputError
 def resolve(job: FLJob, *, pairs: Sequence[str], root: Path | None) -> dict[str, Path]:
     """Return trainer name → folder; `pairs` (SITE=DIR) win over `root`/SITE.
 
-    A trainer whose manifest names no volume may go without. Raises InputError for an unknown site or a folder
-    that is not there, CliError when no folder was named at all.
+    A trainer whose manifest names no volume may go without, unless its dataset is one that reads folders. Raises
+    InputError for an unknown site or a folder that is not there, CliError when no folder was named at all.
     """
     names = [trainer.name for trainer in job.spec.trainers]
     given = _given(pairs, names)
-    needed = {trainer.name for trainer in job.spec.trainers if trainer.data is not None} - set(given)
+    dataset = built_in().kinds["datasets"].get(job.spec.dataset.name)
+    everyone = dataset is not None and dataset.needs_folder
+    needed = {trainer.name for trainer in job.spec.trainers if everyone or trainer.data is not None} - set(given)
     if needed and root is None:
         raise _unnamed(job, sorted(needed, key=names.index))
     if root is not None:

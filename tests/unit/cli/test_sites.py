@@ -12,7 +12,7 @@ from fljob_cli.errors import CliError
 from fljob_cli.sites import resolve
 
 
-def job(*, claims: bool = True) -> FLJob:
+def job(*, claims: bool = True, dataset: str = "movielens") -> FLJob:
     data = {"data": {"persistentVolumeClaim": {"claimName": "c"}}} if claims else {}
     return FLJob.from_dict(
         {
@@ -21,7 +21,7 @@ def job(*, claims: bool = True) -> FLJob:
             "metadata": {"name": "movies"},
             "spec": {
                 "model": {"name": "ncf"},
-                "dataset": {"name": "movielens"},
+                "dataset": {"name": dataset},
                 "rounds": 1,
                 "trainers": [{"name": "site-0", **data}, {"name": "site-1", **data}],
             },
@@ -45,8 +45,19 @@ def test_a_pair_wins_over_the_root(root: Path) -> None:
     assert found == {"site-0": root / "site-0", "site-1": root / "other"}
 
 
-def test_trainers_without_a_volume_need_no_folder() -> None:
-    assert resolve(job(claims=False), pairs=(), root=None) == {}
+def test_a_manifest_without_volumes_takes_the_folders_that_are_given(root: Path) -> None:
+    found = resolve(job(claims=False), pairs=[f"site-1={root / 'other'}"], root=root)
+    assert found == {"site-0": root / "site-0", "site-1": root / "other"}
+
+
+def test_trainers_that_make_their_own_data_need_no_folder() -> None:
+    assert resolve(job(claims=False, dataset="synthetic"), pairs=(), root=None) == {}
+
+
+def test_without_a_volume_too_a_dataset_that_reads_folders_needs_one() -> None:
+    with pytest.raises(CliError, match="no folder for the data of site-0, site-1") as caught:
+        resolve(job(claims=False), pairs=(), root=None)
+    assert caught.value.code is ExitCode.BAD_DATA
 
 
 def test_no_folder_at_all_is_bad_data_and_names_the_options() -> None:

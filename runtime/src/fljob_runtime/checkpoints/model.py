@@ -44,11 +44,13 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     dense = unpack_dense(layout.shared_dense, _whole_dense(paths, layout))
     tensors = [Tensor(name, values.shape, partial(np.asarray, values)) for name, values in dense.items()]
     tensors += [Tensor(t.name, t.shape, partial(_whole_table, paths, t)) for t in layout.shared_tables]
-    signature = json.dumps(_signature(manifest, layout, about), sort_keys=True)
+    signature = _signature(manifest, layout, about)
     relative = f"{manifest.job_uid}/model/{MODEL}"
-    metadata = {"format": FORMAT, "signature": signature}
+    # The uid is not in the model's file: the same job gives the same digest wherever it runs.
+    metadata = {"format": FORMAT, "signature": json.dumps(signature, sort_keys=True)}
     digest = write_safetensors(inside(root, relative), tensors, metadata)
-    write_atomically(inside(root, f"{manifest.job_uid}/model/{SIGNATURE}"), lambda file: file.write(signature.encode()))
+    whole = json.dumps({**signature, "jobUid": manifest.job_uid}, sort_keys=True).encode()
+    write_atomically(inside(root, f"{manifest.job_uid}/model/{SIGNATURE}"), lambda file: file.write(whole))
     return ShardFileName(relative, digest)
 
 
@@ -56,7 +58,6 @@ def _signature(manifest: Manifest, layout: ModelLayout, about: Mapping[str, Any]
     return {
         **about,
         "format": FORMAT,
-        "jobUid": manifest.job_uid,
         "round": manifest.version,
         "layout": json.loads(layout.to_json()),
         "privateParameters": [spec.name for spec in layout.specs if spec.scope is Scope.PRIVATE],

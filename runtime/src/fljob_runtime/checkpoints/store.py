@@ -53,7 +53,7 @@ class FolderStore:
         delete_versions(self.root, self.job_uid, [old for old in release if old != version])
 
     def assemble(self, version: int) -> tuple[str, str]:
-        """Write the finished model of a durable version; return its relative path and sha256.
+        """Write the finished model of a durable version; return its relative path and its digest, `sha256:<hex>`.
 
         Raises CheckpointError.
         """
@@ -61,4 +61,4 @@ class FolderStore:
         if found is None:
             raise CheckpointError(f"{self.root / self.job_uid / str(version)}: no complete checkpoint to assemble")
         model = assemble_model(self.root, found, self.about)
-        return model.path, model.digest
+        return model.path, f"sha256:{model.digest}"

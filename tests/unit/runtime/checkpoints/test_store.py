@@ -50,7 +50,7 @@ def test_checkpoints_of_another_number_of_shards_are_an_error(tmp_path: Path) ->
 def test_the_finished_model_has_the_digest_of_its_file(tmp_path: Path) -> None:
     path, digest = recorded(tmp_path, 2).assemble(2)
     assert path == f"{UID}/model/model.safetensors"
-    assert digest == sha256_of(tmp_path / path)
+    assert digest == f"sha256:{sha256_of(tmp_path / path)}"
 
 
 def test_a_version_that_is_not_durable_cannot_be_assembled(tmp_path: Path) -> None:
