@@ -204,6 +204,13 @@ NAMES = (
     ),
 )
 ENUMS = (
+    _spec(
+        "a server optimizer of no such name",
+        "strategy",
+        {"serverOptimizer": {"name": "Yogy"}},
+        "spec.strategy.serverOptimizer.name",
+        api=False,
+    ),
     _spec("an unknown mode", "strategy/mode", "Asink", "spec.strategy.mode"),
     _spec("an unknown strategy", "strategy/name", "FedAverage", "spec.strategy.name", says="`FedAvg`"),
     _spec("an unknown weighting", "strategy/weighting", "samples", "spec.strategy.weighting", says="`Samples`"),
@@ -224,6 +231,23 @@ RULES = (
         "spec.trainers[1].data",
     ),
     _spec("data of no kind", "trainers/1/data", {}, "spec.trainers[1].data"),
+    _spec("a geo step where there is none", "strategy", {"geoStep": 5}, "spec.strategy.geoStep"),
+    _spec("a staleness bound where nothing is stale", "strategy", {"maxStaleness": 5}, "spec.strategy.maxStaleness"),
+    _spec(
+        "a server optimizer in Geo",
+        "strategy",
+        {"mode": "Geo", "serverOptimizer": {"name": "SGD"}},
+        "spec.strategy.serverOptimizer",
+    ),
+    _spec(
+        "row averaging without averages",
+        "strategy",
+        {"mode": "Async", "serverOptimizer": {"name": "SGD"}, "rowAveraging": "All"},
+        "spec.strategy.rowAveraging",
+    ),
+    _spec("gradients that nobody applies", "strategy", {"mode": "Async"}, "spec.strategy.serverOptimizer"),
+    _spec("rows summed in Sync", "strategy", {"rowAveraging": "Summed"}, "spec.strategy.rowAveraging"),
+    _spec("rows averaged in Geo", "strategy", {"mode": "Geo", "rowAveraging": "Touched"}, "spec.strategy.rowAveraging"),
     _spec("epochs and steps together", "strategy", {"localEpochs": 1, "innerSteps": 2}, "spec.strategy"),
     _spec("count and percent together", "participation", {"count": 1, "percent": 50}, "spec.participation"),
     _spec("a quorum that cannot be", "quorum/minTrainers", 3, "spec.quorum.minTrainers"),

@@ -44,21 +44,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All built-ins: kind (`models`, `datasets`, `optimizers`, `selectors`) → name → entry."""
+    """All built-ins: kind (`models`, `datasets`, `optimizers`, `selectors`, `serverOptimizers`) → name → entry."""
 
     kinds: Mapping[str, Mapping[str, Entry]]
 
     def check(
-        self, kind: str, name: str, parameters: Mapping[str, str | int], *, path: str, others: bool
+        self, kind: str, name: str, parameters: Mapping[str, str | int], *, path: str, others: bool | None
     ) -> list[Problem]:
         """Return what is wrong with one use of a built-in; `path` is where its `name` and `parameters` are.
 
-        With `others` (the user's image registers more) an unknown name is let through unchecked.
+        With `others` (the user's image registers more) an unknown name is let through unchecked; None: nobody can.
         """
         entries = self.kinds[kind]
         if name not in entries:
             known = ", ".join(sorted(entries))
-            message = f"unknown name {name!r}; built in: {known}; or name your module in spec.imports"
+            more = "" if others is None else "; or name your module in spec.imports"
+            message = f"unknown name {name!r}; built in: {known}{more}"
             return [] if others else [Problem(f"{path}.name", message, nearest(name, entries))]
         return _parameters(entries[name], parameters, f"{path}.parameters")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PODS = ("namespace", "job")
+COUNT_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096)
 SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 
@@ -69,6 +70,19 @@ SERVER = _of(
         "fljob_server_commit_seconds",
         "histogram",
         "Seconds per commit: fold and checkpoint.",
+        (*PODS, "shard"),
+    ),
+    ("fljob_server_exchange_seconds", "histogram", "Seconds per exchange within a round.", (*PODS, "shard")),
+    (
+        "fljob_server_staleness_updates",
+        "histogram",
+        "How often others changed the values between a trainer's read and its contribution.",
+        (*PODS, "shard"),
+    ),
+    (
+        "fljob_server_stale_dropped_total",
+        "counter",
+        "Contributions left out because they were staler than strategy.maxStaleness.",
         (*PODS, "shard"),
     ),
     ("fljob_server_staged_bytes", "gauge", "Bytes of updates staged and not yet folded.", (*PODS, "shard")),

@@ -35,6 +35,7 @@ from fljob_api.rules import (
     frozen_unless_suspended,
     list_map,
 )
+from fljob_api.strategy import StrategySpec
 
 _BY_NAME = list_map("name")
 
@@ -116,56 +117,6 @@ class TrainerSpec(ApiModel):
     )
     resources: Resources | None = None
     node_selector: Labels | None = Field(None, description="Labels of the nodes that reach the data.")
-
-
-class StrategyName(StrEnum):
-    """Federated algorithms."""
-
-    FED_AVG = "FedAvg"
-
-
-class Mode(StrEnum):
-    """How updates meet the shared model."""
-
-    SYNC = "Sync"
-
-
-class Weighting(StrEnum):
-    """How much a client's dense parameters count in the mean."""
-
-    SAMPLES = "Samples"
-    UNIFORM = "Uniform"
-
-
-class RowAveraging(StrEnum):
-    """Over which clients a row of a table is averaged."""
-
-    TOUCHED = "Touched"
-    ALL = "All"
-
-
-class StrategySpec(ApiModel):
-    """The federated algorithm (FedAvg: McMahan et al. 2017, https://arxiv.org/abs/1602.05629)."""
-
-    RULES: ClassVar = (at_most_one("localEpochs", "innerSteps"),)
-    name: StrategyName = StrategyName.FED_AVG
-    mode: Mode = Mode.SYNC
-    local_epochs: int | None = Field(
-        None,
-        ge=1,
-        le=1000,
-        description="Passes over the local data per round; 1 if neither this nor innerSteps is set.",
-    )
-    inner_steps: int | None = Field(
-        None, ge=1, le=1_000_000, description="Mini-batches per round, instead of whole passes."
-    )
-    batch_size: int = Field(512, ge=1, le=1_048_576, description="Samples per mini-batch.")
-    weighting: Weighting = Weighting.SAMPLES
-    row_averaging: RowAveraging = Field(
-        RowAveraging.TOUCHED,
-        description="Touched: a row's mean is over the clients that touched it, by how often; "
-        "All: over every client, as plain FedAvg.",
-    )
 
 
 class Scope(StrEnum):

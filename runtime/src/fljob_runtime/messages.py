@@ -99,10 +99,15 @@ class Initialize:
 
 @dataclass(frozen=True)
 class Train:
-    """Train from version `round` - 1 and push the update of `round`; waited for until `deadline` (Unix s)."""
+    """Train from version `round` - 1 and push the update of `round`; waited for until `deadline` (Unix s).
+
+    members: trainers in the cohort; share: this one's part of their samples, in (0, 1].
+    """
 
     round: int
     deadline: float
+    members: int = 1
+    share: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ BUILT_IN_MODULES = (
     "fljob_runtime.data.synthetic",
     "fljob_runtime.training.optimizers",
     "fljob_runtime.selection",
+    "fljob_runtime.algorithms.server_optimizers",
 )
 
 
@@ -34,6 +35,7 @@ class RegistryKind(StrEnum):
     DATASET = "datasets"
     OPTIMIZER = "optimizers"
     SELECTOR = "selectors"
+    SERVER_OPTIMIZER = "serverOptimizers"
 
 
 class RegistryError(ValueError):

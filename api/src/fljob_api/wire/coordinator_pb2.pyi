@@ -136,12 +136,16 @@ class Initialize(_message.Message):
     def __init__(self) -> None: ...
 
 class Train(_message.Message):
-    __slots__ = ("round", "deadline")
+    __slots__ = ("round", "deadline", "members", "share")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
     round: int
     deadline: float
-    def __init__(self, round: _Optional[int] = ..., deadline: _Optional[float] = ...) -> None: ...
+    members: int
+    share: float
+    def __init__(self, round: _Optional[int] = ..., deadline: _Optional[float] = ..., members: _Optional[int] = ..., share: _Optional[float] = ...) -> None: ...
 
 class Evaluate(_message.Message):
     __slots__ = ("version", "next_round")

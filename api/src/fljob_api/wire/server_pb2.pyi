@@ -63,15 +63,45 @@ class PushHeader(_message.Message):
     layout: bytes
     def __init__(self, job_uid: _Optional[str] = ..., incarnation: _Optional[int] = ..., round: _Optional[int] = ..., trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., num_samples: _Optional[int] = ..., layout: _Optional[bytes] = ...) -> None: ...
 
+class ExchangeHeader(_message.Message):
+    __slots__ = ("sequence", "members", "share", "last", "wanted", "without_dense")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_DENSE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    members: int
+    share: float
+    last: bool
+    wanted: _containers.RepeatedCompositeFieldContainer[RowIds]
+    without_dense: bool
+    def __init__(self, sequence: _Optional[int] = ..., members: _Optional[int] = ..., share: _Optional[float] = ..., last: _Optional[bool] = ..., wanted: _Optional[_Iterable[_Union[RowIds, _Mapping]]] = ..., without_dense: _Optional[bool] = ...) -> None: ...
+
+class ExchangeAnswer(_message.Message):
+    __slots__ = ("applied", "staleness", "dropped")
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    applied: int
+    staleness: int
+    dropped: bool
+    def __init__(self, applied: _Optional[int] = ..., staleness: _Optional[int] = ..., dropped: _Optional[bool] = ...) -> None: ...
+
 class Chunk(_message.Message):
-    __slots__ = ("push", "blocks", "data")
+    __slots__ = ("push", "blocks", "data", "exchange", "answer")
     PUSH_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
     push: PushHeader
     blocks: _containers.RepeatedCompositeFieldContainer[Block]
     data: bytes
-    def __init__(self, push: _Optional[_Union[PushHeader, _Mapping]] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    exchange: ExchangeHeader
+    answer: ExchangeAnswer
+    def __init__(self, push: _Optional[_Union[PushHeader, _Mapping]] = ..., blocks: _Optional[_Iterable[_Union[Block, _Mapping]]] = ..., data: _Optional[bytes] = ..., exchange: _Optional[_Union[ExchangeHeader, _Mapping]] = ..., answer: _Optional[_Union[ExchangeAnswer, _Mapping]] = ...) -> None: ...
 
 class PushAck(_message.Message):
     __slots__ = ("shard", "digest", "num_bytes")

@@ -44,6 +44,11 @@ class ParameterServerStub:
                 request_serializer=fljob__api_dot_wire_dot_server__pb2.Chunk.SerializeToString,
                 response_deserializer=fljob__api_dot_wire_dot_server__pb2.PushAck.FromString,
                 _registered_method=True)
+        self.Exchange = channel.stream_stream(
+                '/fljob.v1.ParameterServer/Exchange',
+                request_serializer=fljob__api_dot_wire_dot_server__pb2.Chunk.SerializeToString,
+                response_deserializer=fljob__api_dot_wire_dot_server__pb2.Chunk.FromString,
+                _registered_method=True)
         self.Commit = channel.unary_unary(
                 '/fljob.v1.ParameterServer/Commit',
                 request_serializer=fljob__api_dot_wire_dot_server__pb2.CommitRequest.SerializeToString,
@@ -73,6 +78,13 @@ class ParameterServerServicer:
 
     def Push(self, request_iterator, context):
         """One update, staged whole; counted only when a Commit names it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exchange(self, request_iterator, context):
+        """Modes that change values within a round: one contribution up, values down. Repeating one changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +123,11 @@ def add_ParameterServerServicer_to_server(servicer, server):
                     servicer.Push,
                     request_deserializer=fljob__api_dot_wire_dot_server__pb2.Chunk.FromString,
                     response_serializer=fljob__api_dot_wire_dot_server__pb2.PushAck.SerializeToString,
+            ),
+            'Exchange': grpc.stream_stream_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=fljob__api_dot_wire_dot_server__pb2.Chunk.FromString,
+                    response_serializer=fljob__api_dot_wire_dot_server__pb2.Chunk.SerializeToString,
             ),
             'Commit': grpc.unary_unary_rpc_method_handler(
                     servicer.Commit,
@@ -182,6 +199,33 @@ class ParameterServer:
             '/fljob.v1.ParameterServer/Push',
             fljob__api_dot_wire_dot_server__pb2.Chunk.SerializeToString,
             fljob__api_dot_wire_dot_server__pb2.PushAck.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fljob.v1.ParameterServer/Exchange',
+            fljob__api_dot_wire_dot_server__pb2.Chunk.SerializeToString,
+            fljob__api_dot_wire_dot_server__pb2.Chunk.FromString,
             options,
             channel_credentials,
             insecure,

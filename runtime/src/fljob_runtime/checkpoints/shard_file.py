@@ -28,7 +28,11 @@ _TABLE = "table."
 
 @dataclass(frozen=True)
 class ShardPart:
-    """What one shard holds of one version: its dense range [k], and its rows [n, D] of each table in id order."""
+    """What one shard holds of one version: its dense range [k], and its rows [n, D] of each table in id order.
+
+    num_slots: arrays of the server optimizer's state per parameter. `slots` are those of the dense range [k]; a
+    table's are among the tables, under `<table>#<slot>`.
+    """
 
     job_uid: str
     version: int
@@ -38,6 +42,8 @@ class ShardPart:
     layout: ModelLayout
     dense: Float32Array
     tables: Mapping[str, Float32Array]
+    num_slots: int = 0
+    slots: tuple[Float32Array, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,10 @@ def write_shard(root: Path, part: ShardPart) -> ShardFileName:
         "num_shards": str(part.num_shards),
         "digest": part.digest,
         "layout": part.layout.to_json().decode(),
+        "slots": str(part.num_slots),
     }
-    arrays = {_DENSE: part.dense, **{_TABLE + table: values for table, values in part.tables.items()}}
+    arrays = {_DENSE: part.dense, **{f"{_DENSE}#{k}": slot for k, slot in enumerate(part.slots)}}
+    arrays |= {_TABLE + table: values for table, values in part.tables.items()}
     tensors = [Tensor(name, array.shape, partial(np.asarray, array)) for name, array in arrays.items()]
     return ShardFileName(relative, write_safetensors(path, tensors, metadata))
 
@@ -71,8 +79,10 @@ def read_shard(root: Path, file: ShardFileName) -> ShardPart:
     """Read a whole part; checks its sha256, format and shapes. Raises CheckpointError."""
     header = read_shard_header(root, file)
     path = inside(root, file.path)
-    tables = {spec.name: read_table(path, spec.name) for spec in header.layout.shared_tables}
-    return replace(header, dense=read_dense(path), tables=tables)
+    names = [name for spec in header.layout.shared_tables for name in _with_slots(spec.name, header.num_slots)]
+    slots = tuple(_tensor(path, f"{_DENSE}#{slot}") for slot in range(header.num_slots))
+    tables = {name: read_table(path, name) for name in names}
+    return replace(header, dense=read_dense(path), tables=tables, slots=slots)
 
 
 def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
@@ -94,6 +104,7 @@ def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
             layout=ModelLayout.from_json(metadata["layout"].encode()),
             dense=np.empty(0, np.float32),
             tables={},
+            num_slots=int(metadata.get("slots", "0")),
         )
         shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     wanted = _shapes(part)
@@ -130,8 +141,12 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _shapes(part: ShardPart) -> dict[str, tuple[int, ...]]:
     start, stop = dense_range(part.layout.dense_size, part.shard, part.num_shards)
-    shapes: dict[str, tuple[int, ...]] = {_DENSE: (stop - start,)}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_with_slots(_DENSE, part.num_slots), (stop - start,))
     for spec in part.layout.shared_tables:
         owned = owned_ids(spec.name, spec.shape[0], part.shard, part.num_shards)
-        shapes[_TABLE + spec.name] = (owned.size, spec.shape[1])
+        shapes |= dict.fromkeys(_with_slots(_TABLE + spec.name, part.num_slots), (owned.size, spec.shape[1]))
     return shapes
+
+
+def _with_slots(name: str, num_slots: int) -> list[str]:
+    return [name, *(f"{name}#{slot}" for slot in range(num_slots))]

@@ -19,6 +19,7 @@ from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_api.metric_names import SERVER
+from fljob_runtime.algorithms.modes import exchange_rule, server_optimizer
 from fljob_runtime.errors import TransportError
 from fljob_runtime.programs.arguments import (
     Common,
@@ -104,6 +105,7 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
     for flag, folder in (("--checkpoint-dir", checkpoint), ("--scratch-dir", flags.scratch_dir)):
         if folder is not None and not folder.is_dir():
             raise UsageError(f"{flag} {folder}: no such folder")
+    optimizer = server_optimizer(config.spec.strategy)
     return ShardConfig(
         job_uid=config.uid,
         incarnation=config.incarnation,
@@ -114,7 +116,10 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         memory_bytes=flags.memory_bytes,
         checkpoint=checkpoint,
         weighting=config.spec.strategy.weighting,
-        row_averaging=config.spec.strategy.row_averaging,
+        row_averaging=config.spec.strategy.rows,
+        optimizer=optimizer,
+        exchange=exchange_rule(config.spec.strategy, optimizer),
+        max_staleness=config.spec.strategy.max_staleness,
     )
 
 

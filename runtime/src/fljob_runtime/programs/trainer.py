@@ -135,6 +135,7 @@ def _work(
     )
     around = Surroundings(
         make_local=lambda: make_local(config, options.trainer, data),
+        strategy=config.spec.strategy,
         servers=RoundServers(servers),
         inbox=inbox,
         report=link.report,

@@ -168,7 +168,7 @@ class Coordinator:
                 seen.state, seen.message, seen.exit_code = "Idle", "", None
                 seen.samples = report.num_samples
                 _log.info("trainer=%s event=joined samples=%d", trainer, report.num_samples)
-                return Joined(trainer, report.layout_digest)
+                return Joined(trainer, report.layout_digest, report.num_samples)
             case m.Heartbeat():
                 seen.round, seen.loss, seen.auc = report.round, report.loss, report.auc
                 seen.state = report.activity or seen.state

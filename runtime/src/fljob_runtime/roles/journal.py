@@ -129,7 +129,8 @@ def _accepted(value: _Json) -> ListAccepted:
 
 
 def _cohort(value: _Json) -> CohortChosen:
-    return CohortChosen(cohort=tuple(value.pop("cohort")), candidates=tuple(value.pop("candidates")), **value)
+    cohort, candidates, samples = (tuple(value.pop(key, ())) for key in ("cohort", "candidates", "samples"))
+    return CohortChosen(cohort=cohort, candidates=candidates, samples=samples, **value)
 
 
 def _finished(value: _Json) -> Finished:

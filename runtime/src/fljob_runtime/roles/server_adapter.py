@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 from fljob_runtime.messages import Receipt
 from fljob_runtime.parameters import Int64Array, ModelState
+from fljob_runtime.transport.exchange import Exchanged, Numbered
 from fljob_runtime.transport.server_client import ServerClient
 
 _PULL_S = 120.0
 _PUSH_S = 120.0
+_EXCHANGE_S = 120.0
 
 
 class RoundServers:
@@ -39,3 +41,7 @@ class RoundServers:
     def push(self, round_number: int, attempt: int, num_samples: int, state: ModelState) -> tuple[Receipt, ...]:
         """Stage an update at every shard; return the receipts in shard order."""
         return self._client.push(round_number, attempt, state, num_samples, deadline_s=_PUSH_S)
+
+    def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:
+        """Send a contribution of a round, if there is one, and fetch values as they are now."""
+        return self._client.exchange(number, state, wanted, deadline_s=_EXCHANGE_S)

@@ -146,7 +146,7 @@ class ShardKeeper:
     def _carry_out(self, task: Task) -> None:
         try:
             if isinstance(task, Restore):
-                self._emit(self._restore(task.version))
+                self._emit(self._restore(task))
             elif isinstance(task, DoCommit):
                 self._emit(self._commit(task))
             else:
@@ -177,12 +177,12 @@ class ShardKeeper:
         self._boots = ()  # until the restore that the machine will ask for
         self._emit(ShardLost(reason))
 
-    def _restore(self, version: int) -> Event:
+    def _restore(self, task: Restore) -> Event:
         deadline = time.monotonic() + self._limits.reach_s
         attempt = 0
         while not self._stopping.is_set():
             try:
-                return Restored(self._bring_to(version))
+                return Restored(self._bring_to(task.version, anew=task.anew))
             except CheckpointError:
                 raise
             except TransportError as error:
@@ -193,7 +193,7 @@ class ShardKeeper:
                 attempt += 1
         return Tick()
 
-    def _bring_to(self, version: int) -> int:
+    def _bring_to(self, version: int, *, anew: bool) -> int:
         states = self._servers.state(deadline_s=self._limits.state_s)
         self._check_shards(states)
         if version == NO_VERSION:
@@ -201,6 +201,8 @@ class ShardKeeper:
                 self._servers.restore(NO_VERSION, (), deadline_s=self._limits.load_s)
         elif not all(version in state.versions for state in states):
             version = self._load_newest(version)
+        elif anew:
+            self._servers.restore(version, (), deadline_s=self._limits.load_s)
         self._boots = tuple(state.boot_id for state in states)
         self._missed = 0
         return version

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from fljob_api.exit_codes import ExitCode
+from fljob_api.strategy import StrategySpec
 from fljob_runtime.errors import (
     BusyError,
     LayoutMismatchError,
@@ -35,12 +36,17 @@ from fljob_runtime.messages import (
     Train,
     TrainReport,
 )
+from fljob_runtime.metrics.sums import MetricSums
 from fljob_runtime.parameters import Int64Array, Kind, ModelState, Scope
+from fljob_runtime.roles.exchanges import ExchangedRound, Patience, SupersededError
 from fljob_runtime.roles.heartbeat import Pulse
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 from fljob_runtime.roles.trainer_link import Inbox
 from fljob_runtime.roles.trainer_metrics import TrainerMetrics
-from fljob_runtime.training.local import DivergedError, LocalTrainer, TrainProgress
+from fljob_runtime.training.local import LocalTrainer, LocalUpdate
+from fljob_runtime.training.record import DivergedError, TrainProgress
+from fljob_runtime.training.stepwise import stepwise_round
+from fljob_runtime.transport.exchange import Exchanged, Numbered
 
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _POLL_S = 1.0
@@ -67,9 +73,8 @@ class ParameterClient(Protocol):
     def push(self, round_number: int, attempt: int, num_samples: int, state: ModelState) -> tuple[Receipt, ...]:
         """Stage an update at every shard; return the receipts in shard order."""
 
-
-class SupersededError(Exception):
-    """The work under way has become useless: the job went on without it."""
+    def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:
+        """Send a contribution of a round, if there is one, and fetch values as they are now."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Surroundings:
     """What the trainer works with; made by `main` and by tests."""
 
     make_local: Callable[[], LocalTrainer]
+    strategy: StrategySpec
     servers: ParameterClient
     inbox: Inbox
     report: Callable[[Report], None]
@@ -106,7 +112,7 @@ class Trainer:
         self._layout = local.layout
         self._kept: Kept | None = None
         self._pristine = True
-        self._received = 0  # bytes that the last train report counted
+        self._received = self._sent = 0  # bytes that the train reports so far counted
         self._loaded: tuple[int, int] | None = None  # version in the model, and the round whose rows it has
         self._private_round: int | None = 0 if around.store.newest() == 0 else None
         needed = around.store.needed
@@ -137,7 +143,7 @@ class Trainer:
             case Initialize():
                 self._initialize()
             case Train():
-                self._train(instruction.round)
+                self._train(instruction)
             case Repush():
                 self._repush(instruction.round)
             case Evaluate():
@@ -156,21 +162,23 @@ class Trainer:
         draft = TrainReport(0, _ATTEMPT, (), samples)
         self._push(Kept(0, shared, samples, draft))
 
-    def _train(self, round_number: int) -> None:
+    def _train(self, instruction: Train) -> None:
+        round_number = instruction.round
         if self._around.inbox.superseded(round_number):
             raise SupersededError(f"round {round_number} went on without this trainer")
         kept = self._kept
-        if kept is not None and kept.round == round_number:
+        if kept is not None and kept.round == round_number and not self._around.strategy.exchanges:
             self._push(kept)
             return
         started, cpu = time.monotonic(), time.process_time()
         self._around.pulse.begin("Training", round_number, self._local.samples_per_round)
         self._around.store.discard_after(round_number - 1)
-        self._load(round_number - 1, round_number, lambda: self._around.inbox.superseded(round_number))
-        self._loaded = None
-        older = self._take_private(round_number - 1)
-        self._private_round = None
-        update = self._local.train(round_number, lambda progress: self._advance(round_number, progress))
+        update, older = self._update(instruction)
+        if update is None:
+            if kept is not None and kept.round == round_number:
+                self._push(kept)
+                return
+            update = LocalUpdate(ModelState({}, {}), self._local.samples_per_round, MetricSums())
         self._keep_private(round_number, older, update.state.private(self._layout))
         draft = TrainReport(
             round=round_number,
@@ -185,6 +193,29 @@ class Trainer:
         self._received = self._around.servers.bytes_received
         self._around.metrics.trained(draft)
         self._push(Kept(round_number, update.state.shared(self._layout), update.num_samples, draft))
+
+    def _update(self, instruction: Train) -> tuple[LocalUpdate | None, ModelState]:
+        """Train the round; return the update (None: the servers had all of it) and the private values before it."""
+        number, inbox = instruction.round, self._around.inbox
+
+        def on_progress(progress: TrainProgress) -> None:
+            self._advance(number, progress)
+
+        if self._around.strategy.exchanges:
+            older = self._take_private(number - 1)
+            self._private_round, self._pristine, self._loaded = None, False, None
+            exchanged = ExchangedRound(
+                self._around.servers,
+                instruction,
+                lambda: stepwise_round(self._local, self._around.strategy, number, on_progress),
+                Patience(self._around.reach_s, lambda: inbox.superseded(number)),
+            )
+            return exchanged.train(), older
+        self._load(number - 1, number, lambda: inbox.superseded(number))
+        self._loaded = None
+        older = self._take_private(number - 1)
+        self._private_round = None
+        return self._local.train(number, on_progress), older
 
     def _advance(self, round_number: int, progress: TrainProgress) -> None:
         if self._around.inbox.superseded(round_number):
@@ -205,7 +236,12 @@ class Trainer:
     def _push(self, kept: Kept) -> None:
         """Stage the update where it is not staged yet, and report it."""
         self._kept = kept
-        if kept.report is None:
+        if kept.report is None and self._around.strategy.exchanges and kept.round:
+            self._kept = replace(
+                kept, report=replace(kept.draft, bytes_sent=self._around.servers.bytes_sent - self._sent)
+            )
+            self._sent = self._around.servers.bytes_sent
+        elif kept.report is None:
             sent = self._around.servers.bytes_sent
             receipts = self._until_done(
                 lambda: self._around.servers.push(kept.round, _ATTEMPT, kept.num_samples, kept.shared),
@@ -225,7 +261,7 @@ class Trainer:
         elif round_number == 0:
             self._initialize()
         else:
-            self._train(round_number)
+            self._train(Train(round_number, 0.0))
 
     def _evaluate(self, wanted: Evaluate) -> None:
         def superseded() -> bool:

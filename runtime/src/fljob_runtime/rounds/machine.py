@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from fljob_api.exit_codes import ExitCode, meaning
 from fljob_api.progress import RoundState
+from fljob_api.strategy import Weighting
 from fljob_runtime.messages import (
     AcceptedUpdate,
     Committed,
@@ -183,7 +184,7 @@ class RoundMachine:
                 self._evaluations[event.trainer] = event.report
         elif isinstance(event, ShardLost):
             self._shards_ready = False
-            self._do(Restore(self.history.committed))
+            self._do(Restore(self.history.committed, anew=self.rules.exchanges))
         elif isinstance(event, Restored):
             self._restored(event, now)
         else:
@@ -209,10 +210,10 @@ class RoundMachine:
             return  # it came to say that it gives up
         if event.trainer in self.roster.failed:
             self._note(TrainerMended(event.trainer))
-        self.roster.join(event.trainer, event.layout_digest)
+        self.roster.join(event.trainer, event.layout_digest, event.num_samples)
         if self.state is S.TRAINING and event.trainer in self._cohort:
             if event.trainer not in self._reports:
-                self._tell(event.trainer, self._instruction())
+                self._tell(event.trainer, self._instruction(event.trainer))
         elif self.state is S.EVALUATING and event.trainer not in self._evaluations:
             self._tell(event.trainer, Evaluate(self.history.committed))
         if self.roster.layout_digest:
@@ -273,7 +274,7 @@ class RoundMachine:
             self._rewind(event.version, now)
         elif self.state is S.TRAINING and not first:
             for trainer in self._reports:
-                self._tell(trainer, Repush(self.round))
+                self._tell(trainer, self._again(trainer))
             self._reports.clear()
         elif self.state is S.COMMITTING:
             self._name_list()
@@ -295,7 +296,7 @@ class RoundMachine:
         for trainer in event.trainers:
             self._reports.pop(trainer, None)
         for trainer in self._unreported():  # after a restart of the coordinator also those that are not missing
-            self._tell(trainer, Repush(self.round))
+            self._tell(trainer, self._again(trainer))
         deadline = self._deadline
         self._to(S.TRAINING, now, 0)
         self._deadline = max(deadline, now + self.rules.absence_grace_s)
@@ -375,6 +376,13 @@ class RoundMachine:
             self._accept(now)
         elif len(self._reports) + len(possible) < quorum or (self.round == 0 and not expected):
             self._redraw(now)
+        elif (
+            self.rules.lockstep
+            and self.round
+            and len(self._cohort) - len(missing) + len(expected) >= quorum > 0
+            and len(expected) < len(missing)
+        ):
+            self._leave_behind(now)
         elif self._pause_at is not None and now >= self._pause_at:
             self._finish_paused(now)
         elif now >= self._deadline:
@@ -427,7 +435,8 @@ class RoundMachine:
         cohort = (
             candidates[:1] if number == 0 else self.rules.selector.select(self.rules.seed, number, candidates, size)
         )
-        self._note(CohortChosen(number, cohort, candidates, self.roster.layout_digest))
+        samples = tuple(self.roster.samples[name] for name in cohort)
+        self._note(CohortChosen(number, cohort, candidates, self.roster.layout_digest, samples))
         self._begin_training(cohort, now)
 
     def _begin_training(self, cohort: tuple[str, ...], now: float) -> None:
@@ -438,12 +447,28 @@ class RoundMachine:
         self._to(S.TRAINING, now, self.rules.round_timeout_s)
         for trainer in cohort:
             if self.roster.is_present(trainer):
-                self._tell(trainer, self._instruction())
+                self._tell(trainer, self._instruction(trainer))
 
-    def _instruction(self) -> Instruction:
+    def _instruction(self, trainer: str) -> Instruction:
+        if self.round == 0:
+            return Initialize()
         if self._pinned is not None:
-            return Repush(self.round) if self.round else Initialize()
-        return Train(self.round, self._deadline) if self.round else Initialize()
+            return self._again(trainer)
+        return Train(self.round, self._deadline, len(self._cohort), self._share(trainer))
+
+    def _again(self, trainer: str) -> Instruction:
+        """Ask for an update that a shard has lost; where values were exchanged the trainer begins the round again."""
+        if self.rules.exchanges and self.round:
+            return Train(self.round, self._deadline, len(self._cohort), self._share(trainer))
+        return Repush(self.round)
+
+    def _share(self, trainer: str) -> float:
+        """Return a trainer's part of the samples of the cohort, as recorded with it."""
+        recorded = self.history.cohort
+        samples = dict(zip(recorded.cohort, recorded.samples, strict=False)) if recorded else {}
+        if self.rules.weighting is Weighting.UNIFORM or not samples.get(trainer):
+            return 1 / max(1, len(self._cohort))
+        return samples[trainer] / sum(samples.values())
 
     def _unreported(self) -> list[str]:
         return [name for name in self._cohort if name not in self._reports]
@@ -479,6 +504,11 @@ class RoundMachine:
         release = self.history.releasable(self.rules.keep - 1 if checkpoint else self.rules.keep)
         self.history.held -= set(release)
         self._do(DoCommit(self.round, listed.accepted, checkpoint, release))
+
+    def _leave_behind(self, now: float) -> None:
+        """Begin a round of steps anew without those that are gone: the others cannot step without them."""
+        self._do(Restore(self.history.committed, anew=True))
+        self._redraw(now)
 
     def _redraw(self, now: float) -> None:
         self.history.cohort = None

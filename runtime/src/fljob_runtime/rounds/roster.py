@@ -14,6 +14,7 @@ class Roster:
     ) -> None:
         self.layout_digest = layout_digest
         self.failed = set(failed)
+        self.samples: dict[str, int] = {}  # of each trainer that was ever there
         self._trainers = tuple(trainers)
         self._layouts: dict[str, str] = {}  # of those present
         self._absent_since: dict[str, float] = dict.fromkeys(trainers, now)
@@ -36,10 +37,11 @@ class Roster:
             return True
         return trainer not in self._layouts and now - self._absent_since[trainer] >= grace_s
 
-    def join(self, trainer: str, layout_digest: str) -> None:
+    def join(self, trainer: str, layout_digest: str, num_samples: int = 0) -> None:
         """Note a live stream; one that had failed and comes back has been mended."""
         self.failed.discard(trainer)
         self._layouts[trainer] = layout_digest
+        self.samples[trainer] = num_samples
 
     def leave(self, trainer: str, now: float) -> None:
         """Note that a stream ended."""

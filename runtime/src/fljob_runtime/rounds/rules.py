@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fljob_api.spec import FLJobSpec, StopCriterion
+from fljob_api.strategy import Mode, Weighting
 from fljob_runtime.registry import RegistryKind, find, parse_parameters
 from fljob_runtime.selection import Selector
 
@@ -32,6 +33,18 @@ class Rules:
     checkpoint_every: int = 1
     keep: int = 2
     absence_grace_s: float = ABSENCE_GRACE_S
+    mode: Mode = Mode.SYNC
+    weighting: Weighting = Weighting.SAMPLES
+
+    @property
+    def exchanges(self) -> bool:
+        """Return whether trainers and servers exchange values within a round."""
+        return self.mode is not Mode.SYNC
+
+    @property
+    def lockstep(self) -> bool:
+        """Return whether within a round each step waits for every trainer of the cohort."""
+        return self.mode is Mode.STEP_SYNC
 
     @property
     def cohort_size(self) -> int:
@@ -85,6 +98,8 @@ def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Ru
         checkpoint_every=spec.checkpoint.every_rounds if spec.checkpoint else 1,
         keep=spec.checkpoint.keep if spec.checkpoint else 2,
         absence_grace_s=absence_grace_s,
+        mode=spec.strategy.mode,
+        weighting=spec.strategy.weighting,
     )
 
 

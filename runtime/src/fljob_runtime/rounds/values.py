@@ -33,10 +33,11 @@ class Commit:
 
 @dataclass(frozen=True)
 class Joined:
-    """A trainer opened its stream and said who it is."""
+    """A trainer opened its stream and said who it is, and how many samples it has."""
 
     trainer: str
     layout_digest: str
+    num_samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,12 +154,13 @@ Event = (
 
 @dataclass(frozen=True)
 class CohortChosen:
-    """The cohort of a round and the candidates it was drawn from."""
+    """The cohort of a round, the candidates it was drawn from, and how many samples each of the cohort has."""
 
     round: int
     cohort: tuple[str, ...]
     candidates: tuple[str, ...]
     layout_digest: str
+    samples: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -248,9 +250,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Restore:
-    """Bring all shards to `version` if they hold it, else to the newest durable one. Answer: Restored."""
+    """Bring all shards to `version` if they hold it, else to the newest durable one. Answer: Restored.
+
+    anew: also those that hold it drop what came after it.
+    """
 
     version: int
+    anew: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fljob_api.spec import RowAveraging, Weighting
+from fljob_api.strategy import RowAveraging, Weighting
+from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, read_shard, write_shard
 from fljob_runtime.errors import (
     CheckpointError,
@@ -23,16 +25,24 @@ from fljob_runtime.errors import (
     StaleError,
 )
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
-from fljob_runtime.parameters import LayoutError, ModelLayout
+from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout
 from fljob_runtime.server.digest import digest_of
 from fljob_runtime.server.fold import FoldedRows, fold_dense, fold_rows
+from fljob_runtime.server.live import Answer, Exchange, LiveRound, folded
 from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
+
+if TYPE_CHECKING:
+    from fljob_runtime.algorithms.server_optimizers import ServerOptimizer
 
 
 @dataclass(frozen=True)
 class ShardConfig:
-    """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints."""
+    """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints.
+
+    optimizer: applies rounds' means; None makes the mean the next version. exchange: the rule of a mode in which values
+    change within a round, None for Sync.
+    """
 
     job_uid: str
     incarnation: int
@@ -44,6 +54,14 @@ class ShardConfig:
     checkpoint: Path | None = None
     weighting: Weighting = Weighting.SAMPLES
     row_averaging: RowAveraging = RowAveraging.TOUCHED
+    optimizer: ServerOptimizer | None = None
+    exchange: ExchangeRule | None = None
+    max_staleness: int | None = None
+
+    @property
+    def slots(self) -> tuple[float, ...]:
+        """Return the first values of the optimizer's state."""
+        return self.optimizer.initial if self.optimizer else ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,7 @@ class Shard:
         self._staged: dict[str, Staged] = {}
         self._last_list: tuple[int, tuple[Named, ...]] | None = None
         self._saved: tuple[int, ShardFileName] | None = None
+        self._live: LiveRound | None = None
 
     # Pushes.
 
@@ -129,7 +148,7 @@ class Shard:
         with self._lock:
             model = self._model
         if model is None or round_ == 0:
-            return ShardModel(layout, self.config.shard, self.config.num_shards)
+            return ShardModel(layout, self.config.shard, self.config.num_shards, self.config.slots)
         return model
 
     def _check_complete(self, staged: Staged) -> None:
@@ -139,6 +158,37 @@ class Shard:
             wanted = len(part.table(spec.name))
             if given != wanted:
                 raise MalformedError(f"table {spec.name}: initial values of {given} of {wanted} rows")
+
+    # Exchanges, in the modes that change values within a round.
+
+    def open_exchange(self, header: PushHeader) -> Intake:
+        """Check a contribution's identity and sizes and make room for it. Raises TransportError."""
+        self._require_live(header.round)
+        return self.open_push(header)
+
+    def exchange(self, asked: Exchange, round_: int, intake: Intake | None) -> Answer:
+        """Apply a received contribution, if there is one, and return values. Raises TransportError."""
+        live = self._require_live(round_)
+        if intake is None:
+            return live.exchange(asked, None)
+        try:
+            return live.exchange(asked, intake.finish(self.model().locate))
+        except (MalformedError, StaleError):
+            intake.abort()
+            raise
+
+    def _require_live(self, round_: int) -> LiveRound:
+        """Return the round under way, begun if this is its first exchange."""
+        config = self.config
+        if config.exchange is None:
+            raise MalformedError("an exchange, but the job's mode is Sync; the peer speaks another version")
+        with self._lock:
+            self._check_round(round_)
+            if self._model is None or round_ == 0:
+                raise NotReadyError("no version is committed yet; round 0 takes updates, not exchanges")
+            if self._live is None:
+                self._live = LiveRound(self._model, config.exchange, config.max_staleness)
+            return self._live
 
     # Pulls.
 
@@ -176,6 +226,8 @@ class Shard:
         """Advance to `round_`; returns the trainers whose update is missing, and then does nothing."""
         if not accepted or len({named.trainer for named in accepted}) != len(accepted):
             raise MalformedError("a commit names each of its updates once, and at least one")
+        if self.config.exchange is not None and round_ > 0:
+            return self._cut(round_, accepted)
         with self._lock:
             staged = [self._staged.get(named.trainer) for named in accepted]
         found = [update for update, named in zip(staged, accepted, strict=True) if _is(update, named, round_)]
@@ -194,6 +246,29 @@ class Shard:
                 self._staged.pop(trainer).buffers.free()
         return ()
 
+    def _cut(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:
+        """Make the values of the round under way version `round_`; returns whose exchanges are not all here."""
+        names = tuple(named.trainer for named in accepted)
+        live = self._live
+        missing = names if live is None else live.unfinished(names)
+        if live is None or missing:
+            return missing
+        model = self.model()
+        state, changed = live.cut()
+        rows = folded(state, changed)
+        arrays = [array for name in rows for array in (rows[name].positions, rows[name].values)]
+        digest = digest_of([state.dense, *arrays], previous=model.digest(round_ - 1))
+        model.advance(state.dense, rows, digest, state.dense_slots)
+        with self._lock:
+            self._live, self._last_list = None, (round_, accepted)
+        return ()
+
+    def _end_live(self, reason: str) -> None:
+        with self._lock:
+            live, self._live = self._live, None
+        if live is not None:
+            live.end(reason)
+
     def _advance(self, model: ShardModel, round_: int, updates: list[Staged]) -> None:
         uniform = self.config.weighting is Weighting.UNIFORM
         weights = [1.0 if uniform else float(update.header.num_samples) for update in updates]
@@ -203,12 +278,30 @@ class Shard:
             for spec in model.layout.shared_tables
             if any(spec.name in update.rows for update in updates)
         }
+        slots = model.slots(round_ - 1) if round_ else ()
+        if self.config.optimizer is not None and round_:
+            dense, slots = self._step(self.config.optimizer, model, dense, rows)
         changed = [array for name in rows for array in (rows[name].positions, rows[name].values)]
         if round_ == 0:
             digest = digest_of([dense, *changed], previous=model.layout.digest)
             model.install(0, dense, {name: folded.values for name, folded in rows.items()}, digest)
         else:
-            model.advance(dense, rows, digest_of([dense, *changed], previous=model.digest(round_ - 1)))
+            model.advance(dense, rows, digest_of([dense, *changed], previous=model.digest(round_ - 1)), slots)
+
+    def _step(
+        self, optimizer: ServerOptimizer, model: ShardModel, mean: Float32Array, rows: dict[str, FoldedRows]
+    ) -> tuple[Float32Array, tuple[Float32Array, ...]]:
+        """Step from the newest version towards the mean; `rows` become the rows after the step, and their state."""
+        dense = model.dense(model.newest).copy()
+        slots = tuple(slot.copy() for slot in model.slots(model.newest))
+        optimizer.step(dense, mean - dense, slots)
+        for name, averaged in list(rows.items()):
+            where = averaged.positions
+            keys = [name, *(model.slot_name(name, slot) for slot in range(len(self.config.slots)))]
+            values, *state = [model.table(key).take(where, axis=0) for key in keys]
+            optimizer.step(values, averaged.values - values, state)
+            rows |= {key: FoldedRows(where, array) for key, array in zip(keys, [values, *state], strict=True)}
+        return dense, slots
 
     def _fold_table(self, name: str, model: ShardModel, updates: list[Staged], weights: list[float]) -> FoldedRows:
         touching = [(u.rows[name], w) for u, w in zip(updates, weights, strict=True) if name in u.rows]
@@ -230,7 +323,9 @@ class Shard:
             digest=model.digest(version),
             layout=model.layout,
             dense=model.dense(version),
-            tables={spec.name: model.table(spec.name) for spec in model.layout.shared_tables},
+            tables=model.state_tables(),
+            num_slots=len(config.slots),
+            slots=model.slots(version),
         )
         if self._saved is None or self._saved[0] != version:
             self._saved = (version, write_shard(config.checkpoint, part))
@@ -251,6 +346,7 @@ class Shard:
                 self._model, self._last_list, self._saved = model, None, None
                 for trainer in [t for t, u in self._staged.items() if u.header.round != version + 1]:
                     self._staged.pop(trainer).buffers.free()
+            self._end_live(f"the servers went back to version {version}; begin the round again")
 
     def _load(self, version: int, checkpoint: str, digest: str) -> ShardModel:
         config = self.config
@@ -259,14 +355,15 @@ class Shard:
         if config.checkpoint is None:
             raise CheckpointError(f"cannot read {checkpoint}: this server was started without --checkpoint-dir")
         part = read_shard(config.checkpoint, ShardFileName(checkpoint, digest))
-        wanted = (config.job_uid, version, config.shard, config.num_shards)
-        found = (part.job_uid, part.version, part.shard, part.num_shards)
+        wanted = (config.job_uid, version, config.shard, config.num_shards, len(config.slots))
+        found = (part.job_uid, part.version, part.shard, part.num_shards, part.num_slots)
         if found != wanted:
             raise CheckpointError(
-                f"{config.checkpoint / checkpoint}: holds (job, version, shard, shards) {found}, wanted {wanted}"
+                f"{config.checkpoint / checkpoint}: holds (job, version, shard, shards), optimizer state "
+                f"{found}, wanted {wanted}"
             )
-        model = ShardModel(part.layout, config.shard, config.num_shards)
-        model.install(version, part.dense, part.tables, part.digest)
+        model = ShardModel(part.layout, config.shard, config.num_shards, config.slots)
+        model.install(version, part.dense, part.tables, part.digest, part.slots)
         return model
 
     def state(self, *, bytes_received: int = 0, bytes_sent: int = 0) -> ShardState:

@@ -8,11 +8,12 @@ a chunk at a time under the lock that a commit takes to write.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fljob_runtime.algorithms.exchange import LiveState
 from fljob_runtime.errors import MalformedError, NotReadyError, StaleError
 from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout
 from fljob_runtime.server.fold import FoldedRows
@@ -22,18 +23,24 @@ from fljob_runtime.server.staging import check_sorted
 
 @dataclass(frozen=True)
 class Version:
-    """One version: its dense range, its digest, and the rows that the next version overwrote."""
+    """One version: its dense range, its digest, the rows that the next version overwrote, and the optimizer's state."""
 
     dense: Float32Array
     digest: str
     overwritten: Mapping[str, FoldedRows]
+    slots: tuple[Float32Array, ...] = ()
 
 
 class ShardModel:
-    """One shard's part of a model of this layout, at one or more versions."""
+    """One shard's part of a model of this layout, at one or more versions.
 
-    def __init__(self, layout: ModelLayout, shard: int, num_shards: int) -> None:
+    slots: first values of the server optimizer's state, of which each parameter has so many arrays of its own shape;
+    those of a table are kept as tables too, under `slot_name`.
+    """
+
+    def __init__(self, layout: ModelLayout, shard: int, num_shards: int, slots: Sequence[float] = ()) -> None:
         self.layout = layout
+        self._slots = tuple(slots)
         self.newest = -1
         self.dense_size = int(np.subtract(*dense_range(layout.dense_size, shard, num_shards)[::-1]))
         self._lock = threading.Lock()
@@ -57,6 +64,25 @@ class ShardModel:
             raise MalformedError(f"table {table}: ids of another shard; place rows by the hash of (table, id)")
         return positions
 
+    @staticmethod
+    def slot_name(table: str, slot: int) -> str:
+        """Return the name of one part of the optimizer's state of a table; no parameter's name has a `#`."""
+        return f"{table}#{slot}"
+
+    def live_state(self) -> LiveState:
+        """Return a copy of the newest values and of the optimizer's state, to be changed in place."""
+        with self._lock:
+            newest = self._versions[self.newest]
+            tables = {name: values.copy() for name, values in self._tables.items()}
+        names = [spec.name for spec in self.layout.shared_tables]
+        slots = {name: [tables[self.slot_name(name, k)] for k in range(len(self._slots))] for name in names}
+        values = {name: tables[name] for name in names}
+        return LiveState(newest.dense.copy(), values, [slot.copy() for slot in newest.slots], slots)
+
+    def state_tables(self) -> dict[str, Float32Array]:
+        """Return the newest values of all tables and of the optimizer's state of them, by name; not to be changed."""
+        return dict(self._tables)
+
     def table(self, name: str) -> Float32Array:
         """Return the newest values of a table's part [N, D]; only the committing thread may use them."""
         return self._tables[name]
@@ -71,6 +97,11 @@ class ShardModel:
         """Return the digest of a version; raises StaleError or NotReadyError."""
         with self._lock:
             return self._get(version).digest
+
+    def slots(self, version: int) -> tuple[Float32Array, ...]:
+        """Return the optimizer's state of the dense range at a version, never written again."""
+        with self._lock:
+            return self._get(version).slots
 
     def dense(self, version: int) -> Float32Array:
         """Return the dense range of a version, never written again. Raises StaleError or NotReadyError."""
@@ -88,21 +119,36 @@ class ShardModel:
                     _overlay(values, positions, old)
             return values
 
-    def install(self, version: int, dense: Float32Array, tables: Mapping[str, Float32Array], digest: str) -> None:
-        """Set the first version that is held: whole tables, taken over, not copied."""
+    def install(
+        self,
+        version: int,
+        dense: Float32Array,
+        tables: Mapping[str, Float32Array],
+        digest: str,
+        slots: Sequence[Float32Array] = (),
+    ) -> None:
+        """Set the first version held: whole tables, taken over, not copied; optimizer state fresh if not given."""
+        fresh = tuple(np.full(dense.shape, fill, np.float32) for fill in self._slots)
         with self._lock:
             self._tables.update(tables)
-            self._versions = {version: Version(dense, digest, {})}
+            for spec in self.layout.shared_tables:
+                for slot, fill in enumerate(self._slots):
+                    name = self.slot_name(spec.name, slot)
+                    if name not in tables:
+                        self._tables[name] = np.full(self._tables[spec.name].shape, fill, np.float32)
+            self._versions = {version: Version(dense, digest, {}, tuple(slots) or fresh)}
             self.newest = version
 
-    def advance(self, dense: Float32Array, rows: Mapping[str, FoldedRows], digest: str) -> None:
+    def advance(
+        self, dense: Float32Array, rows: Mapping[str, FoldedRows], digest: str, slots: Sequence[Float32Array] = ()
+    ) -> None:
         """Make the next version from the newest one."""
         with self._lock:
             current = self._versions[self.newest]
             old = {name: self._swap(name, folded) for name, folded in rows.items()}
-            self._versions[self.newest] = Version(current.dense, current.digest, old)
+            self._versions[self.newest] = Version(current.dense, current.digest, old, current.slots)
             self.newest += 1
-            self._versions[self.newest] = Version(dense, digest, {})
+            self._versions[self.newest] = Version(dense, digest, {}, tuple(slots))
 
     def rewind(self, version: int) -> None:
         """Undo the commits after `version`; raises StaleError if it is not held."""
@@ -114,7 +160,7 @@ class ShardModel:
                 current = self._versions[self.newest]
                 for name, old in current.overwritten.items():
                     self._tables[name][old.positions] = old.values
-                self._versions[self.newest] = Version(current.dense, current.digest, {})
+                self._versions[self.newest] = Version(current.dense, current.digest, {}, current.slots)
 
     def release(self, version: int) -> None:
         """Forget this version and all before it, but never the newest."""

@@ -22,14 +22,9 @@ from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.models.base import RecommenderModel
 from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
+from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 
 EVALUATION_BATCH = 16_384
-SAMPLED_PREDICTIONS = 65_536
-PROGRESS_EVERY_BATCHES = 64
-
-
-class DivergedError(ArithmeticError):
-    """Loss or parameters are not finite (exit code DIVERGED)."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +53,6 @@ class TrainPlan:
             local_epochs=0 if steps else strategy.local_epochs or 1,
             inner_steps=steps,
         )
-
-
-@dataclass(frozen=True)
-class TrainProgress:
-    """How far a round is.
-
-    loss: mean over the batches since the last report; auc: of a sample of their predictions, NaN without both labels.
-    """
-
-    samples_done: int
-    samples_total: int
-    loss: float
-    auc: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +105,7 @@ class LocalTrainer:
         """Return the ids, sorted and unique, of each table's rows that a round, the evaluation, or both will read."""
         parts: list[Examples] = []
         if train_round:
-            parts.append(self._round_examples(train_round))
+            parts.append(self.round_examples(train_round))
         if evaluation:
             parts.append(self.data.held_out().examples)
         return {name: np.flatnonzero(self._counts(name, parts)) for name in self._tables}
@@ -141,12 +123,12 @@ class LocalTrainer:
         chosen = {name: RowSet(ids, self._values(name)[ids]) for name, ids in rows.items()}
         return ModelState(self._dense(), chosen)
 
-    def train(self, train_round: int, on_progress: Callable[[TrainProgress], None] = lambda _: None) -> LocalUpdate:
+    def train(self, train_round: int, on_progress: Callable[[TrainProgress], None] = silent) -> LocalUpdate:
         """Train one round from the loaded values with a fresh optimizer; `train_round` counts from 1.
 
         Raises DivergedError as soon as the loss is seen not to be finite, or when a trained value is not.
         """
-        examples = self._round_examples(train_round)
+        examples = self.round_examples(train_round)
         optimizer = self.plan.optimizer.make(self.model.parameters(), self.plan.learning_rate)
         metrics = self.fit(examples, optimizer, on_progress)
         self._round_cache = None
@@ -163,32 +145,24 @@ class LocalTrainer:
         self,
         examples: Examples,
         optimizer: torch.optim.Optimizer,
-        on_progress: Callable[[TrainProgress], None] = lambda _: None,
+        on_progress: Callable[[TrainProgress], None] = silent,
     ) -> MetricSums:
         """Run the optimizer over the examples once, in their order and in batches."""
-        users, items, labels = _tensor(examples.users), _tensor(examples.items), _tensor(examples.labels)
-        size, total = self.plan.batch_size, len(examples)
-        every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
-        sampled: list[tuple[Tensor, Tensor]] = []
-        told, window = 0, torch.zeros(())  # window: sum of the losses since the last report
+        record = TrainRecord(self.plan.client, len(examples), on_progress)
         self.model.train()
-        for step, start in enumerate(range(0, total, size)):
-            y = labels[start : start + size]
-            logits = self.model.logits(users[start : start + size], items[start : start + size])
-            loss = binary_cross_entropy_with_logits(logits, y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+        for users, items, labels in batches(examples, self.plan.batch_size):
+            self.backward(users, items, labels, record)
             optimizer.step()
-            window += loss.detach()
-            if step % every == 0:
-                sampled.append((logits.detach(), y))
-            if (step + 1) % PROGRESS_EVERY_BATCHES == 0:
-                loss_now = self._finite(window) / PROGRESS_EVERY_BATCHES
-                on_progress(TrainProgress(start + len(y), total, loss_now, _auc(sampled[told:])))
-                told = len(sampled)
-                window.zero_()
-        self._finite(window)
-        return _sums(sampled)
+        return record.sums()
+
+    def backward(self, users: Tensor, items: Tensor, labels: Tensor, record: TrainRecord) -> None:
+        """Leave the gradients of one batch's mean loss in the parameters. users, items, labels: [B]."""
+        logits = self.model.logits(users, items)
+        loss = binary_cross_entropy_with_logits(logits, labels)
+        for parameter in self._parameters.values():
+            parameter.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        record.add(logits, labels, loss)
 
     def evaluate(self) -> Evaluation:
         """Evaluate the loaded values on the held-out pairs. Raises DivergedError when a score is not finite."""
@@ -212,7 +186,7 @@ class LocalTrainer:
                 logits[start:stop] = self.model.logits(users[start:stop], items[start:stop]).numpy()
         return logits
 
-    def _round_examples(self, train_round: int) -> Examples:
+    def round_examples(self, train_round: int) -> Examples:
         """Return the examples of a round; kept until trained, since `needed_rows` asks for them first."""
         if self._round_cache is None or self._round_cache[0] != train_round:
             self._round_cache = (train_round, _concatenate(list(self._round_parts(train_round))))
@@ -232,14 +206,6 @@ class LocalTrainer:
             cut = slice(offset * plan.batch_size, (offset + count) * plan.batch_size)
             yield Examples(examples.users[cut], examples.items[cut], examples.labels[cut])
             step += count
-
-    def _finite(self, window: Tensor) -> float:
-        value = float(window)
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"client {self.plan.client}: the training loss is {value}; lower spec.optimizer.learningRate"
-            )
-        return value
 
     def _check_finite(self, state: ModelState) -> None:
         """Look at the trained values: the last step may have broken what no loss has shown yet."""
@@ -266,6 +232,13 @@ class LocalTrainer:
         return {s.name: self._values(s.name).copy() for s in self.layout.specs if s.kind is Kind.DENSE}
 
 
+def batches(examples: Examples, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, ...]]:
+    """Yield users, items and labels of one batch after the other: int64, int64, float32 [B]."""
+    users, items, labels = _tensor(examples.users), _tensor(examples.items), _tensor(examples.labels)
+    for at in range(start, len(examples) if stop is None else min(stop, len(examples)), size):
+        yield users[at : at + size], items[at : at + size], labels[at : at + size]
+
+
 def _tensor(array: np.ndarray) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()  # torch warns of memory it may not write to
@@ -277,23 +250,6 @@ def _concatenate(parts: list[Examples]) -> Examples:
         return parts[0]
     columns = (np.concatenate(c) for c in zip(*((p.users, p.items, p.labels) for p in parts), strict=True))
     return Examples(*columns)
-
-
-def _auc(sampled: list[tuple[Tensor, Tensor]]) -> float:
-    if not sampled:
-        return math.nan
-    logits, labels = (torch.cat(column).numpy() for column in zip(*sampled, strict=True))
-    return exact_auc(logits, labels)
-
-
-def _sums(sampled: list[tuple[Tensor, Tensor]]) -> MetricSums:
-    if not sampled:
-        return MetricSums()
-    logits, labels = (torch.cat(column).numpy() for column in zip(*sampled, strict=True))
-    try:
-        return MetricSums.of(logits, labels)
-    except MetricsError as error:
-        raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
 
 
 def _ranks(logits: Float32Array, groups: Int64Array) -> np.ndarray:  # float64 [G]

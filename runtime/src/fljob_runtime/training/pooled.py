@@ -9,7 +9,8 @@ import numpy as np
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
 from fljob_runtime.metrics.sums import Metrics
 from fljob_runtime.models.base import RecommenderModel
-from fljob_runtime.training.local import LocalTrainer, TrainPlan, TrainProgress
+from fljob_runtime.training.local import LocalTrainer, TrainPlan
+from fljob_runtime.training.record import TrainProgress
 
 
 class PooledData(SiteData):

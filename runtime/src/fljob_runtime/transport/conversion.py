@@ -90,7 +90,8 @@ def instruction_from_proto(proto: pb.Instruction) -> m.Instruction:
         case "initialize":
             return m.Initialize()
         case "train":
-            return m.Train(proto.train.round, proto.train.deadline)
+            t = proto.train
+            return m.Train(t.round, t.deadline, t.members, t.share)
         case "evaluate":
             return m.Evaluate(proto.evaluate.version, proto.evaluate.next_round)
         case "repush":

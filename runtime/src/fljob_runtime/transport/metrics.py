@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from fljob_api.metric_names import SECONDS_BUCKETS, MetricName
+from fljob_api.metric_names import COUNT_BUCKETS, SECONDS_BUCKETS, MetricName
 
 _KINDS: dict[str, type[MetricWrapperBase]] = {"counter": Counter, "gauge": Gauge}
 
@@ -48,7 +48,8 @@ class Metrics:
     def _make(self, row: MetricName) -> MetricWrapperBase:
         family: MetricWrapperBase
         if row.kind == "histogram":
-            family = Histogram(row.name, row.help, row.labels, registry=self._registry, buckets=SECONDS_BUCKETS)
+            buckets = SECONDS_BUCKETS if row.name.endswith("_seconds") else COUNT_BUCKETS
+            family = Histogram(row.name, row.help, row.labels, registry=self._registry, buckets=buckets)
         else:
             family = _KINDS[row.kind](row.name, row.help, row.labels, registry=self._registry)
         if row.labels and row.kind != "gauge" and set(row.labels) == set(self._constant):

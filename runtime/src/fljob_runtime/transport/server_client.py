@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from fljob_runtime.server.placement import dense_range
 from fljob_runtime.server.staging import PushHeader
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.encode import Payload, encode_update, split_rows
+from fljob_runtime.transport.exchange import Asked, Exchanged, Learned, Numbered
 from fljob_runtime.transport.shard_client import ShardClient
 
 __all__ = ["ServerClient", "ShardFileName"]
@@ -113,6 +115,59 @@ class ServerClient:
         receipts = tuple(self._each(one))
         self.bytes_sent += sum(payload.num_bytes for payload in payloads)
         return receipts
+
+    def exchange(
+        self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array], *, deadline_s: float
+    ) -> Exchanged:
+        """Send one contribution of a round to all shards, and fetch values: all dense ones, and the rows wanted.
+
+        state: dense values of every shared parameter, and touched rows with weights; None only asks. Raises
+        PrivateParameterError before anything is sent, StaleError when the round must be begun again, and others.
+        """
+        layout, count = self._known_layout(), len(self._shards)
+        nothing = [Payload((), ())] * count
+        payloads = encode_update(layout, state, count) if state is not None else nothing
+        fetch = not number.last
+        vector = np.empty(layout.dense_size if fetch else 0, np.float32)
+        tables = {spec.name: spec for spec in layout.shared_tables if spec.name in wanted}
+        values = {name: np.empty((len(wanted[name]), spec.shape[1]), np.float32) for name, spec in tables.items()}
+        split = {name: split_rows(name, wanted[name], count) for name in tables}
+
+        def one(client: ShardClient) -> Learned:
+            payload = payloads[client.shard]
+            header = PushHeader(
+                job_uid=self._identity.uid,
+                incarnation=self._incarnation,
+                round=number.round,
+                trainer=self._identity.name,
+                attempt=number.sequence,
+                num_samples=number.num_samples,
+                blocks=payload.blocks,
+            )
+            index = {name: split[name][client.shard] for name in tables}
+            part = vector[slice(*dense_range(vector.size, client.shard, count))]
+            said: list[Learned] = []
+            for batch in _batches({name: wanted[name][index[name]] for name in tables}):
+                into = {name: np.empty((len(i), values[name].shape[1]), np.float32) for name, (_, i) in batch.items()}
+                rows = {name: i for name, (_, i) in batch.items()}
+                asked = Asked(number.sequence, number.members, number.share, number.last, rows, dense=fetch)
+                if said:  # more ids than fit one message: the rest is only read
+                    asked = replace(asked, sequence=0, dense=False)
+                    header, payload, part = replace(header, blocks=()), nothing[0], part[:0]
+                arrays: list[NDArray[np.generic]] = [part, *into.values()]
+                said.append(client.exchange(header, asked, payload.arrays, arrays, deadline_s=deadline_s))
+                for name, (start, _) in batch.items():
+                    _place(values[name], index[name], start, into[name])
+            return said[0]
+
+        learned = list(self._each(one))
+        self.bytes_sent += sum(payload.num_bytes for payload in payloads)
+        self.bytes_received += vector.nbytes + sum(array.nbytes for array in values.values())
+        named = unpack_dense(layout.shared_dense, vector) if fetch else {}
+        fetched = ModelState(named, {name: RowSet(wanted[name], values[name]) for name in tables})
+        return Exchanged(
+            min(said.applied for said in learned), fetched, max(said.staleness for said in learned), learned[0].dropped
+        )
 
     # Coordinator.
 

@@ -20,6 +20,7 @@ from fljob_runtime.parameters import Int64Array
 from fljob_runtime.server.staging import PushHeader
 from fljob_runtime.transport.conversion import state_from_proto
 from fljob_runtime.transport.credentials import Credentials
+from fljob_runtime.transport.exchange import Asked, Learned, exchange_chunks, read_answer
 from fljob_runtime.transport.framing import blocks_to_proto, data_chunks, identity, unpack
 from fljob_runtime.transport.retry import call_until
 
@@ -39,6 +40,9 @@ class ShardClient:
         self._stub = pb_grpc.ParameterServerStub(self._channel)
         self._push = self._channel.stream_unary(
             f"/{SERVICE}/Push", request_serializer=identity, response_deserializer=pb.PushAck.FromString
+        )
+        self._exchange = self._channel.stream_stream(
+            f"/{SERVICE}/Exchange", request_serializer=identity, response_deserializer=identity
         )
         self._pull = self._channel.unary_stream(
             f"/{SERVICE}/Pull",
@@ -96,6 +100,29 @@ class ShardClient:
         return call_until(
             once, f"push of round {header.round} to {self._what}", deadline_s, patience_s=self._patience_s
         )
+
+    def exchange(
+        self,
+        header: PushHeader,
+        asked: Asked,
+        arrays: Sequence[NDArray[np.generic]],
+        into: Sequence[NDArray[np.generic]],
+        *,
+        deadline_s: float,
+    ) -> Learned:
+        """Send one contribution and receive values into arrays made for them, as in `pull`. Raises TransportError."""
+
+        def once(left_s: float) -> Learned:
+            stream = self._exchange(exchange_chunks(header, asked, arrays), timeout=left_s, metadata=self._metadata)
+            try:
+                learned = read_answer(next(stream, b""))
+                _receive(stream, into)
+                return learned
+            finally:
+                stream.cancel()
+
+        what = f"exchange {asked.sequence} of round {header.round} with {self._what}"
+        return call_until(once, what, deadline_s, patience_s=self._patience_s)
 
     def commit(
         self,

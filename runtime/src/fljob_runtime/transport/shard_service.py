@@ -27,6 +27,7 @@ from fljob_runtime.server.versions import ShardModel
 from fljob_runtime.transport.conversion import MAX_LAYOUT_BYTES, state_to_proto
 from fljob_runtime.transport.credentials import CHUNK_BYTES, SERVER_OPTIONS, Credentials
 from fljob_runtime.transport.errors import fault_metadata, fault_of
+from fljob_runtime.transport.exchange import answer_exchange
 from fljob_runtime.transport.framing import (
     blocks_from_proto,
     blocks_to_proto,
@@ -94,6 +95,7 @@ class ShardService:
                 "Pull": grpc.unary_stream_rpc_method_handler(
                     self._streaming(self._pull), pb.PullRequest.FromString, identity
                 ),
+                "Exchange": grpc.stream_stream_rpc_method_handler(self._streaming(self._exchange), identity, identity),
                 "Commit": grpc.unary_unary_rpc_method_handler(
                     self._answering(self._commit), pb.CommitRequest.FromString, pb.CommitAck.SerializeToString
                 ),
@@ -148,6 +150,17 @@ class ShardService:
                     values = model.rows(request.version, table, positions[start : start + step])
                     yield from data_chunks(values)
         self._count("sent", sum(block.num_bytes for block in blocks))
+
+    def _exchange(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        caller = self._gate.require(context, names.ROLE_TRAINER)
+        with self._admitted(str(caller)), self._timed("fljob_server_exchange_seconds"):
+            answered = answer_exchange(self._shard, self._gate, messages, context)
+            yield from answered.chunks()
+        self._count("received", answered.received)
+        self._count("sent", answered.sent)
+        self._metrics.observe("fljob_server_staleness_updates", answered.answer.staleness)
+        if answered.answer.dropped:
+            self._metrics.add("fljob_server_stale_dropped_total")
 
     def _commit(self, request: pb.CommitRequest, context: grpc.ServicerContext) -> pb.CommitAck:
         self._gate.require(context, names.ROLE_COORDINATOR)

@@ -37,6 +37,7 @@ from fljob_runtime.roles.trainer_link import Inbox
 from fljob_runtime.roles.trainer_metrics import TrainerMetrics
 from fljob_runtime.roles.trainer_setup import make_local, open_data
 from fljob_runtime.training.local import LocalTrainer
+from fljob_runtime.transport.exchange import Exchanged, Numbered
 
 END = Finish(Outcome.SUCCEEDED)
 FAR = 1e12
@@ -76,6 +77,16 @@ class Server:
         self._fail()
         self.pushed.append((round_number, state))
         return (Receipt(0, f"{attempt}-{num_samples}", 1),)
+
+    def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, np.ndarray]) -> Exchanged:
+        """Take a contribution; the values stay as they are."""
+        self._fail()
+        if state is not None:
+            self.pushed.append((number.sequence, state))
+        rows = {
+            name: type(self.state.rows[name])(ids, self.state.rows[name].values[ids]) for name, ids in wanted.items()
+        }
+        return Exchanged(len(self.pushed), ModelState(self.state.dense, rows))
 
     def _fail(self) -> None:
         if self.faults:
@@ -120,6 +131,7 @@ def bench(tmp_path: Path, inbox: Inbox | None = None, **spec: Any) -> Bench:
     server, box = Server(fresh().initial_state()), inbox or PatientInbox()
     around = Surroundings(
         make_local=fresh,
+        strategy=job.spec.strategy,
         servers=server,
         inbox=box,
         report=reports.append,

@@ -60,7 +60,7 @@ def test_training_does_not_begin_before_the_shards_are_there() -> None:
 def test_every_member_of_the_cohort_is_told_to_train_with_the_deadline() -> None:
     driver = Driver()
     driver.to_round(1)
-    assert [driver.told(name)[-1] for name in "abc"] == [Train(1, driver.now + 100.0)] * 3
+    assert [driver.told(name)[-1] for name in "abc"] == [Train(1, driver.now + 100.0, 3, 1 / 3)] * 3
 
 
 def test_accepted_list_is_journalled_before_the_shards_hear_of_it() -> None:
@@ -151,7 +151,7 @@ def test_quorum_of_all_waits_for_a_lost_trainer_and_has_it_repeat_the_round() ->
     driver.on(Lost("c"))
     driver.on(Tick(), after_s=50.0)
     driver.join("c")
-    assert (driver.state, driver.told("c")[-1]) == ("Training", Train(1, 1100.0))
+    assert (driver.state, driver.told("c")[-1]) == ("Training", Train(1, 1100.0, 3, 1 / 3))
 
 
 def test_a_lost_trainer_is_not_waited_for_when_the_others_are_a_quorum() -> None:

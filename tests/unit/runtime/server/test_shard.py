@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fljob_api.spec import RowAveraging, Weighting
+from fljob_api.strategy import RowAveraging, Weighting
 from fljob_runtime.errors import (
     CheckpointError,
     LayoutMismatchError,

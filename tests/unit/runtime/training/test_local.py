@@ -17,13 +17,11 @@ from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
 from fljob_runtime.data.examples import Examples, HeldOut, epoch_rng
 from fljob_runtime.parameters import Float32Array, Kind, ModelState, RowSet, Scope, pack_dense, unpack_dense
 from fljob_runtime.training.local import (
-    PROGRESS_EVERY_BATCHES,
-    DivergedError,
     LocalTrainer,
     LocalUpdate,
     TrainPlan,
-    TrainProgress,
 )
+from fljob_runtime.training.record import PROGRESS_EVERY_BATCHES, DivergedError, TrainProgress
 
 
 def flat(state: ModelState) -> bytes:
@@ -73,14 +71,14 @@ def test_one_client_with_one_inner_step_is_plain_sgd_bit_for_bit(mode: str) -> N
 
 def test_inner_steps_go_on_where_the_round_before_ended() -> None:
     # 5 steps of 3 batches an epoch: round 2 is steps 5 to 9, that is epoch 1 from its last batch, epoch 2, epoch 3
-    examples = trainer(local_epochs=0, inner_steps=5)._round_examples(2)
+    examples = trainer(local_epochs=0, inner_steps=5).round_examples(2)
     epochs = [TinyData().epoch(epoch_rng(0, "site-0", epoch)).items for epoch in (1, 2, 3)]
     expected = np.concatenate([epochs[0][8:], epochs[1], epochs[2][:4]])
     assert np.array_equal(examples.items, expected)
 
 
 def test_local_epochs_are_numbered_on_from_round_to_round() -> None:
-    examples = trainer(local_epochs=2)._round_examples(3)
+    examples = trainer(local_epochs=2).round_examples(3)
     epochs = [TinyData().epoch(epoch_rng(0, "site-0", epoch)).items for epoch in (4, 5)]
     assert np.array_equal(examples.items, np.concatenate(epochs))
 

@@ -1,0 +1,142 @@
+"""The strategy part of the FLJob spec: which algorithm, and how updates meet the shared model."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from fljob_api.base import ApiModel
+from fljob_api.fields import Decimal, Parameters, RegistryName
+from fljob_api.rules import Rule, at_most_one
+
+
+class StrategyName(StrEnum):
+    """Federated algorithms."""
+
+    FED_AVG = "FedAvg"
+
+
+class Mode(StrEnum):
+    """How updates meet the shared model."""
+
+    SYNC = "Sync"
+    STEP_SYNC = "StepSync"
+    ASYNC = "Async"
+    GEO = "Geo"
+
+
+class Weighting(StrEnum):
+    """How much a client's dense parameters count in the mean."""
+
+    SAMPLES = "Samples"
+    UNIFORM = "Uniform"
+
+
+class RowAveraging(StrEnum):
+    """How a row of a table is made of the clients' rows."""
+
+    TOUCHED = "Touched"
+    ALL = "All"
+    SUMMED = "Summed"
+
+
+class ServerOptimizerSpec(ApiModel):
+    """The optimizer that the server runs (Reddi et al. 2021, https://arxiv.org/abs/2003.00295)."""
+
+    name: RegistryName = Field(description="SGD, Momentum, Adagrad, Adam or Yogi.")
+    learning_rate: Decimal = Field("1", description="Step size of the server, as a quoted decimal number.")
+    parameters: Parameters = Field(
+        default_factory=dict, description="What the optimizer takes beside the learning rate."
+    )
+
+
+def _only(field: str, *modes: Mode) -> Rule:
+    """Make the rule that a field is set in these modes only."""
+    names = ", ".join(modes)
+    listed = ", ".join(f"'{mode}'" for mode in modes)
+    return Rule(
+        cel=f"!has(self.{field}) || self.mode in [{listed}]",
+        message=f"{field} is for mode {names}; remove it, or set strategy.mode",
+        holds=lambda strategy: field not in strategy.to_dict() or strategy.mode in modes,
+        field=field,
+    )
+
+
+class StrategySpec(ApiModel):
+    """The federated algorithm (FedAvg: McMahan et al. 2017, https://arxiv.org/abs/1602.05629)."""
+
+    RULES: ClassVar = (
+        at_most_one("localEpochs", "innerSteps"),
+        _only("geoStep", Mode.GEO),
+        _only("maxStaleness", Mode.ASYNC, Mode.GEO),
+        _only("serverOptimizer", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC),
+        _only("rowAveraging", Mode.SYNC, Mode.STEP_SYNC, Mode.GEO),
+        Rule(
+            cel="has(self.serverOptimizer) || !(self.mode in ['StepSync', 'Async'])",
+            message="in mode StepSync and Async the server applies the gradients: set serverOptimizer, "
+            "such as {name: Adagrad, learningRate: '0.05'}",
+            holds=lambda s: s.server_optimizer is not None or s.mode not in {Mode.STEP_SYNC, Mode.ASYNC},
+            field="serverOptimizer",
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            cel="!has(self.rowAveraging) || (self.mode == 'Geo' ? self.rowAveraging in ['All', 'Summed'] : "
+            "self.rowAveraging in ['Touched', 'All'])",
+            message="rowAveraging is Touched or All in mode Sync and StepSync, Summed or All in mode Geo",
+            holds=lambda s: (
+                s.row_averaging is not (RowAveraging.TOUCHED if s.mode is Mode.GEO else RowAveraging.SUMMED)
+            ),
+            field="rowAveraging",
+        ),
+    )
+    name: StrategyName = StrategyName.FED_AVG
+    mode: Mode = Field(
+        Mode.SYNC,
+        description="Sync: one update per trainer and round. StepSync: one step of the server per mini-batch of all. "
+        "Async: each gradient at once. Geo: each trainer's changes at once, every geoStep mini-batches.",
+    )
+    local_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Passes over the local data per round; 1 if neither this nor innerSteps is set.",
+    )
+    inner_steps: int | None = Field(
+        None, ge=1, le=1_000_000, description="Mini-batches per round, instead of whole passes."
+    )
+    batch_size: int = Field(512, ge=1, le=1_048_576, description="Samples per mini-batch.")
+    geo_step: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Geo: mini-batches from one exchange with the server to the next; 10 if unset.",
+    )
+    max_staleness: int | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="Async, Geo: what others changed that many times since it was fetched is dropped, and counted.",
+    )
+    weighting: Weighting = Weighting.SAMPLES
+    row_averaging: RowAveraging | None = Field(
+        None,
+        description="Touched: a row's mean is over the clients that touched it, by how often; "
+        "All: over every client, as plain FedAvg; Summed: the clients' changes are added. "
+        "If unset Touched, in mode Geo Summed.",
+    )
+    server_optimizer: ServerOptimizerSpec | None = Field(
+        None,
+        description="Applies the trainers' mean update (Sync) or gradients (StepSync, Async); none in Sync if unset.",
+    )
+
+    @property
+    def rows(self) -> RowAveraging:
+        """Return how rows are made, the mode's way if unset."""
+        return self.row_averaging or (RowAveraging.SUMMED if self.mode is Mode.GEO else RowAveraging.TOUCHED)
+
+    @property
+    def exchanges(self) -> bool:
+        """Return whether trainers and server exchange values within a round."""
+        return self.mode is not Mode.SYNC

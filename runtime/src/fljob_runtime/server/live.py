@@ -1,0 +1,193 @@
+"""A round of StepSync, Async or Geo under way at one shard: values that change while trainers train.
+
+Used by `shard`, which makes one from the last version and cuts the next version from it. Each trainer numbers its
+exchanges within the round, so one that is repeated changes nothing, and a trainer that was started anew learns
+how far it was. Thread-safe; what each contribution does to the values is the mode's rule.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fljob_runtime.algorithms.exchange import Contribution, ExchangeRule, LiveState
+from fljob_runtime.errors import NotReadyError, StaleError
+from fljob_runtime.parameters import Float32Array, Int64Array, RowSet
+from fljob_runtime.server.fold import FoldedRows
+from fljob_runtime.server.staging import Staged
+from fljob_runtime.server.versions import ShardModel
+
+STEP_WAIT_S = 20.0  # then the trainer asks again, so that a call never outlives its caller for long
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One exchange of a trainer: its number in the round (0: nothing is sent) and what it wants to read.
+
+    members: trainers in the round's cohort; share: this trainer's part of their samples; last: nothing more follows.
+    wanted: table -> positions in this shard's part.
+    """
+
+    trainer: str
+    sequence: int
+    members: int
+    share: float
+    last: bool
+    wanted: Mapping[str, Int64Array]
+    dense: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a trainer learns: how many of its exchanges are applied, and the values it asked for.
+
+    staleness: how often others changed the values since this trainer had read them; dropped: too often, so that its
+    contribution was left out. values: the dense range [K] if wanted, then [n, D] per table, as they are now.
+    """
+
+    applied: int
+    staleness: int
+    dropped: bool
+    values: tuple[Float32Array, ...]
+
+
+@dataclass
+class _Member:
+    applied: int = 0
+    finished: bool = False
+    read_at: int = 0  # count of changes when it last read values
+
+
+class LiveRound:
+    """The values of one round, from the first exchange to the cut."""
+
+    def __init__(self, base: ShardModel, rule: ExchangeRule, max_staleness: int | None = None) -> None:
+        self.round = base.newest + 1
+        self._rule = rule
+        self._max_staleness = max_staleness
+        self._state = base.live_state()
+        self._touched = {name: np.zeros(len(table), np.bool_) for name, table in self._state.tables.items()}
+        self._members: dict[str, _Member] = {}
+        self._waiting: dict[str, tuple[Exchange, Staged]] = {}
+        self._expected = 0
+        self._changes = 0
+        self._ended = ""
+        self._changed = threading.Condition()
+
+    def exchange(self, asked: Exchange, staged: Staged | None) -> Answer:
+        """Apply a contribution, if there is one and it is new, and return values; frees its memory.
+
+        Raises StaleError when the round has ended or does not know the exchanges before this one (begin the round
+        again), NotReadyError when the others' contributions do not come (ask again).
+        """
+        with self._changed:
+            self._check_open()
+            member = self._members.setdefault(asked.trainer, _Member())
+            self._expected = max(self._expected, asked.members)
+            if asked.sequence > member.applied + 1:
+                raise StaleError(
+                    f"exchange {asked.sequence} of round {self.round}, but only {member.applied} of "
+                    f"{asked.trainer!r} are known here: begin the round again"
+                )
+            staleness, dropped = 0, False
+            if staged is not None and asked.sequence == member.applied + 1:
+                staleness = self._changes - member.read_at
+                dropped = self._max_staleness is not None and staleness > self._max_staleness
+                self._take(asked, staged, member, dropped=dropped)
+            elif staged is not None:
+                staged.buffers.free()
+            member.read_at = self._changes
+            return Answer(member.applied, staleness, dropped, self._values(asked))
+
+    def unfinished(self, trainers: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the trainers whose last exchange has not been applied."""
+        with self._changed:
+            return tuple(t for t in trainers if t not in self._members or not self._members[t].finished)
+
+    def cut(self) -> tuple[LiveState, dict[str, Int64Array]]:
+        """End the round; return its values and, by table, the positions that were changed."""
+        self.end(f"round {self.round} is committed")
+        return self._state, {name: np.flatnonzero(mask) for name, mask in self._touched.items()}
+
+    def end(self, reason: str) -> None:
+        """Take no more exchanges; those that wait fail with StaleError."""
+        with self._changed:
+            self._ended = reason
+            for _, staged in self._waiting.values():
+                staged.buffers.free()
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _take(self, asked: Exchange, staged: Staged, member: _Member, *, dropped: bool) -> None:
+        if self._rule.lockstep:
+            self._wait_for_step(asked, staged, member)
+            return
+        if not dropped:
+            self._apply([(asked, staged)])
+        member.applied, member.finished = asked.sequence, asked.last
+        staged.buffers.free()
+
+    def _wait_for_step(self, asked: Exchange, staged: Staged, member: _Member) -> None:
+        older = self._waiting.get(asked.trainer)
+        if older is not None:
+            older[1].buffers.free()
+        self._waiting[asked.trainer] = (asked, staged)
+        self._step_if_complete()
+        arrived = self._changed.wait_for(lambda: self._ended or member.applied >= asked.sequence, STEP_WAIT_S)
+        self._check_open()
+        if not arrived:
+            raise NotReadyError(f"step {asked.sequence} of round {self.round} waits for {', '.join(self._missing())}")
+
+    def _step_if_complete(self) -> None:
+        if self._missing():
+            return
+        contributions = [self._waiting.pop(trainer) for trainer in sorted(self._waiting)]
+        self._apply(contributions)
+        for asked, staged in contributions:
+            member = self._members[asked.trainer]
+            member.applied, member.finished = asked.sequence, asked.last
+            staged.buffers.free()
+        self._changed.notify_all()
+
+    def _missing(self) -> list[str]:
+        """Return whom the next step waits for."""
+        unknown = self._expected - len(self._members)
+        late = [t for t, m in sorted(self._members.items()) if not m.finished and t not in self._waiting]
+        return late + [f"{unknown} trainers that have not begun"] * (unknown > 0)
+
+    def _apply(self, contributions: Sequence[tuple[Exchange, Staged]]) -> None:
+        self._rule.apply(self._state, [_contribution(asked, staged) for asked, staged in contributions])
+        for _, staged in contributions:
+            for name, rows in staged.rows.items():
+                self._touched[name][rows.positions] = True
+        self._changes += 1
+
+    def _values(self, asked: Exchange) -> tuple[Float32Array, ...]:
+        dense = (self._state.dense.copy(),) if asked.dense else ()
+        return (*dense, *(self._state.tables[name].take(where, axis=0) for name, where in asked.wanted.items()))
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise StaleError(self._ended)
+
+
+def _contribution(asked: Exchange, staged: Staged) -> Contribution:
+    rows = {name: RowSet(r.positions, r.values, r.weights) for name, r in staged.rows.items()}
+    return Contribution(staged.dense, rows, staged.header.num_samples, asked.share)
+
+
+def folded(state: LiveState, changed: Mapping[str, Int64Array]) -> dict[str, FoldedRows]:
+    """Return the changed rows of all tables, and of the optimizer's state of them, by name."""
+    rows: dict[str, FoldedRows] = {}
+    for name, positions in changed.items():
+        if positions.size:
+            for key, table in ((name, state.tables[name]), *_slot_tables(state, name)):
+                rows[key] = FoldedRows(positions, table.take(positions, axis=0))
+    return rows
+
+
+def _slot_tables(state: LiveState, name: str) -> list[tuple[str, Float32Array]]:
+    return [(ShardModel.slot_name(name, k), slot) for k, slot in enumerate(state.slots_of(name))]

@@ -1,0 +1,186 @@
+"""One exchange on the wire: a contribution up, values down, in one call. Both ends, each the other's mirror.
+
+Used by shard_service (answer) and shard_client (ask). The first chunk each way says what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from fljob_api import names
+from fljob_api.wire import server_pb2 as pb
+from fljob_runtime.errors import MalformedError
+from fljob_runtime.parameters import Int64Array, ModelState
+from fljob_runtime.server.live import Answer, Exchange
+from fljob_runtime.server.shard import Shard
+from fljob_runtime.server.staging import Block, BlockKind, Intake, PushHeader
+from fljob_runtime.transport.framing import blocks_from_proto, blocks_to_proto, data_chunks, unpack
+from fljob_runtime.transport.identity import Gate
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """One exchange of a round: its number (0: nothing is sent), and what `Train` said of the cohort."""
+
+    round: int
+    sequence: int
+    num_samples: int
+    members: int
+    share: float
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What the shards answered: exchanges applied at all of them, values, staleness (the most of any shard)."""
+
+    applied: int
+    values: ModelState
+    staleness: int = 0
+    dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a trainer says of one exchange with one shard. wanted: table -> row ids, sorted, unique."""
+
+    sequence: int
+    members: int
+    share: float
+    last: bool
+    wanted: Mapping[str, Int64Array]
+    dense: bool
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a shard said: exchanges of the round that are applied, staleness of this one, whether it was left out."""
+
+    applied: int
+    staleness: int
+    dropped: bool
+
+
+# The shard's side.
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer on its way out, and what is counted of the exchange."""
+
+    answer: Answer
+    tables: tuple[str, ...]
+    received: int
+
+    @property
+    def sent(self) -> int:
+        """Return the payload bytes of the answer."""
+        return sum(array.nbytes for array in self.answer.values)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the answer's chunks."""
+        answer, arrays = self.answer, self.answer.values
+        dense = len(arrays) > len(self.tables)
+        blocks = [Block("", BlockKind.DENSE, arrays[0].nbytes)] if dense else []
+        blocks += [Block(t, BlockKind.ROW_VALUES, a.nbytes) for t, a in zip(self.tables, arrays[dense:], strict=True)]
+        told = pb.ExchangeAnswer(applied=answer.applied, staleness=answer.staleness, dropped=answer.dropped)
+        yield pb.Chunk(answer=told, blocks=blocks_to_proto(blocks)).SerializeToString()
+        for array in arrays:
+            yield from data_chunks(array)
+
+
+def answer_exchange(shard: Shard, gate: Gate, messages: Iterator[bytes], context: grpc.ServicerContext) -> Answered:
+    """Receive a contribution and apply it. Raises TransportError."""
+    chunk = unpack(next(messages, b"")).header
+    if chunk is None or not chunk.HasField("push") or not chunk.HasField("exchange"):
+        raise MalformedError("the first chunk of an exchange must hold both its headers")
+    header = _push_header(chunk)
+    gate.require(context, names.ROLE_TRAINER, header.trainer)
+    intake = shard.open_exchange(header) if chunk.exchange.sequence else None
+    try:
+        for message in messages:
+            _write(intake, unpack(message).data)
+    except BaseException:
+        if intake is not None:
+            intake.abort()
+        raise
+    wanted = _wanted(shard, chunk.exchange.wanted)
+    answer = shard.exchange(_exchange(header, chunk.exchange, wanted), header.round, intake)
+    return Answered(answer, tuple(wanted), sum(block.num_bytes for block in header.blocks))
+
+
+def _write(intake: Intake | None, data: memoryview) -> None:
+    if intake is None:
+        raise MalformedError("an exchange with number 0 holds no data")
+    intake.write(data)
+
+
+def _push_header(chunk: pb.Chunk) -> PushHeader:
+    p = chunk.push
+    blocks = blocks_from_proto(chunk.blocks)
+    return PushHeader(p.job_uid, p.incarnation, p.round, p.trainer, p.attempt, p.num_samples, blocks)
+
+
+def _exchange(header: PushHeader, asked: pb.ExchangeHeader, wanted: Mapping[str, Int64Array]) -> Exchange:
+    if not 0.0 < asked.share <= 1.0 or asked.members < 1:
+        raise MalformedError(f"exchange of {header.trainer!r}: share {asked.share} of {asked.members} members")
+    return Exchange(
+        trainer=header.trainer,
+        sequence=asked.sequence,
+        members=asked.members,
+        share=asked.share,
+        last=asked.last,
+        wanted=wanted,
+        dense=not asked.without_dense,
+    )
+
+
+def _wanted(shard: Shard, rows: Sequence[pb.RowIds]) -> dict[str, Int64Array]:
+    """Return where the rows asked for lie; raises MalformedError."""
+    model = shard.model()
+    tables = {spec.name for spec in model.layout.shared_tables}
+    for one in rows:
+        if one.table not in tables or len(one.ids) % 8:
+            raise MalformedError(f"{one.table!r}: no shared table of this model, or no whole number of int64 ids")
+    return {one.table: model.locate(one.table, np.frombuffer(one.ids, "<i8")) for one in rows}
+
+
+# The trainer's side.
+
+
+def exchange_chunks(header: PushHeader, asked: Asked, arrays: Sequence[NDArray[np.generic]]) -> Iterator[bytes]:
+    """Yield the chunks of one contribution and what is asked for."""
+    yield pb.Chunk(
+        push=pb.PushHeader(
+            job_uid=header.job_uid,
+            incarnation=header.incarnation,
+            round=header.round,
+            trainer=header.trainer,
+            attempt=header.attempt,
+            num_samples=header.num_samples,
+        ),
+        exchange=pb.ExchangeHeader(
+            sequence=asked.sequence,
+            members=asked.members,
+            share=asked.share,
+            last=asked.last,
+            wanted=[pb.RowIds(table=t, ids=i.astype("<i8", copy=False).tobytes()) for t, i in asked.wanted.items()],
+            without_dense=not asked.dense,
+        ),
+        blocks=blocks_to_proto(header.blocks),
+    ).SerializeToString()
+    for array in arrays:
+        yield from data_chunks(array)
+
+
+def read_answer(message: bytes) -> Learned:
+    """Decode the first chunk of an answer; raises MalformedError."""
+    chunk = unpack(message).header
+    if chunk is None or not chunk.HasField("answer"):
+        raise MalformedError("the answer to an exchange has no header; the peer speaks another version")
+    return Learned(chunk.answer.applied, chunk.answer.staleness, chunk.answer.dropped)
