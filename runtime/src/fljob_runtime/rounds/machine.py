@@ -10,29 +10,21 @@ the end) is decided there, so that a restarted coordinator goes on exactly where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
 from fljob_api.exit_codes import ExitCode, meaning
 from fljob_api.progress import RoundState
-from fljob_api.strategy import Weighting
 from fljob_runtime.messages import (
-    AcceptedUpdate,
     Committed,
     Evaluate,
-    EvaluateReport,
     Finish,
-    Initialize,
     Instruction,
     Outcome,
-    Repush,
-    Train,
-    TrainReport,
 )
 from fljob_runtime.rounds import stop
 from fljob_runtime.rounds.history import History
 from fljob_runtime.rounds.roster import Roster
 from fljob_runtime.rounds.rules import Control, Rules
+from fljob_runtime.rounds.states import TERMINAL, TRANSITIONS, TransitionError, Wait
+from fljob_runtime.rounds.under_way import Summarise, UnderWay, names_of
 from fljob_runtime.rounds.values import (
     NO_VERSION,
     Action,
@@ -66,33 +58,7 @@ from fljob_runtime.rounds.values import (
     Unrecoverable,
 )
 
-Summarise = Callable[[Sequence[bytes]], Mapping[str, float]]
 S = RoundState
-TRANSITIONS: Mapping[RoundState, frozenset[RoundState]] = {
-    S.WAITING: frozenset({S.SELECTING, S.FINISHING, S.FAILED}),
-    S.SELECTING: frozenset({S.TRAINING, S.COMMITTING, S.EVALUATING, S.FINISHING, S.FAILED}),
-    S.TRAINING: frozenset({S.COMMITTING, S.SELECTING, S.FINISHING, S.FAILED}),
-    S.COMMITTING: frozenset({S.EVALUATING, S.SELECTING, S.TRAINING, S.FAILED}),
-    S.EVALUATING: frozenset({S.SELECTING, S.FINISHING, S.FAILED}),
-    S.FINISHING: frozenset({S.DONE, S.PAUSED, S.SELECTING, S.FAILED}),
-    S.PAUSED: frozenset(),
-    S.DONE: frozenset(),
-    S.FAILED: frozenset(),
-}
-TERMINAL = frozenset({S.PAUSED, S.DONE, S.FAILED})
-
-
-@dataclass(frozen=True)
-class Wait:
-    """What the job is waiting for, since when and until when (Unix seconds)."""
-
-    name: str
-    since: float
-    deadline: float
-
-
-class TransitionError(AssertionError):
-    """The machine was asked for a step that its table does not have: a bug."""
 
 
 class RoundMachine:
@@ -104,7 +70,7 @@ class RoundMachine:
         self.history = history
         self.state = S.WAITING
         self.roster = Roster(rules.trainers, now, history.layout_digest, history.failed)
-        self.round = history.committed + 1
+        self.under_way = UnderWay(rules, history.committed + 1)
         self.repeated = 0
         self._summarise = summarise
         self._since = now
@@ -113,10 +79,6 @@ class RoundMachine:
         self._pause_at: float | None = now if control.suspend else None
         self._shards_ready = False
         self._started = False
-        self._cohort: tuple[str, ...] = ()
-        self._reports: dict[str, TrainReport] = {}
-        self._evaluations: dict[str, EvaluateReport] = {}
-        self._pinned: ListAccepted | None = None
         self._ending: Finished | None = None
         self._actions: list[Action] = []
 
@@ -128,9 +90,14 @@ class RoundMachine:
         return self.state in TERMINAL
 
     @property
+    def round(self) -> int:
+        """Return the number of the round under way."""
+        return self.under_way.number
+
+    @property
     def cohort(self) -> tuple[str, ...]:
         """Return the trainers of the round under way."""
-        return self._cohort if self.state in {S.TRAINING, S.COMMITTING} else ()
+        return self.under_way.cohort if self.state in {S.TRAINING, S.COMMITTING} else ()
 
     def start(self) -> list[Action]:
         """Return the first actions: find out what the shards hold."""
@@ -147,13 +114,13 @@ class RoundMachine:
             return "servers to be reachable and hold the model"
         if self.state in {S.WAITING, S.SELECTING}:
             absent = self.roster.absent()
-            return f"trainers to join ({len(self.roster.present())} of {len(self.rules.trainers)}){_names(absent)}"
+            return f"trainers to join ({len(self.roster.present())} of {len(self.rules.trainers)}){names_of(absent)}"
         if self.state is S.TRAINING:
-            return f"updates of round {self.round}{_names(self._unreported())}"
+            return f"updates of round {self.round}{names_of(self._unreported())}"
         if self.state is S.COMMITTING:
             return f"servers to commit round {self.round}"
         if self.state is S.EVALUATING:
-            return f"evaluation of round {self.history.committed}{_names(self._unevaluated())}"
+            return f"evaluation of round {self.history.committed}{names_of(self._unevaluated())}"
         return "the last checkpoint and the model file"
 
     # Events.
@@ -181,7 +148,7 @@ class RoundMachine:
             self._trained(event)
         elif isinstance(event, Evaluated):
             if self.state is S.EVALUATING and event.report.version == self.history.committed:
-                self._evaluations[event.trainer] = event.report
+                self.under_way.evaluations[event.trainer] = event.report
         elif isinstance(event, ShardLost):
             self._shards_ready = False
             self._do(Restore(self.history.committed, anew=self.rules.exchanges))
@@ -211,10 +178,10 @@ class RoundMachine:
         if event.trainer in self.roster.failed:
             self._note(TrainerMended(event.trainer))
         self.roster.join(event.trainer, event.layout_digest, event.num_samples)
-        if self.state is S.TRAINING and event.trainer in self._cohort:
-            if event.trainer not in self._reports:
+        if self.state is S.TRAINING and event.trainer in self.under_way.cohort:
+            if event.trainer not in self.under_way.reports:
                 self._tell(event.trainer, self._instruction(event.trainer))
-        elif self.state is S.EVALUATING and event.trainer not in self._evaluations:
+        elif self.state is S.EVALUATING and event.trainer not in self.under_way.evaluations:
             self._tell(event.trainer, Evaluate(self.history.committed))
         if self.roster.layout_digest:
             self._check_layouts(now)
@@ -236,7 +203,7 @@ class RoundMachine:
             if event.trainer in self.rules.trainers:
                 self.roster.fail(event.trainer, now)
                 self._note(TrainerFailed(event.trainer, event.exit_code, event.message))
-            self._reports.pop(event.trainer, None)
+            self.under_way.reports.pop(event.trainer, None)
             self._check_possible(now)
         else:
             self.roster.leave(event.trainer, now)
@@ -257,8 +224,8 @@ class RoundMachine:
 
     def _trained(self, event: Trained) -> None:
         wanted = self.state is S.TRAINING and event.report.round == self.round
-        if wanted and event.trainer in self._cohort and event.trainer not in self.roster.failed:
-            self._reports[event.trainer] = event.report
+        if wanted and event.trainer in self.under_way.cohort and event.trainer not in self.roster.failed:
+            self.under_way.reports[event.trainer] = event.report
 
     def _change_control(self, control: Control, now: float) -> None:
         self.control = control
@@ -273,9 +240,9 @@ class RoundMachine:
         if event.version < self.history.committed:
             self._rewind(event.version, now)
         elif self.state is S.TRAINING and not first:
-            for trainer in self._reports:
+            for trainer in self.under_way.reports:
                 self._tell(trainer, self._again(trainer))
-            self._reports.clear()
+            self.under_way.reports.clear()
         elif self.state is S.COMMITTING:
             self._name_list()
         elif self.state is S.FINISHING:
@@ -284,17 +251,18 @@ class RoundMachine:
     def _rewind(self, version: int, now: float) -> None:
         self.repeated += self.history.committed - version
         self._note(Rewound(version))
-        self._pinned = None
+        self.under_way.pinned = None
         if self.state not in {S.WAITING, S.SELECTING}:
             self._to(S.SELECTING, now, self.rules.round_timeout_s)
 
     def _missing(self, event: CommitMissing, now: float) -> None:
-        self._pinned = self.history.accepted if event.folded else None
+        self.under_way.pinned = self.history.accepted if event.folded else None
         accepted = self.history.accepted
         self.history.accepted = None
-        self._cohort = self._cohort or tuple(u.trainer for u in (accepted.accepted if accepted else ()))
+        if not self.under_way.cohort:
+            self.under_way.cohort = tuple(u.trainer for u in (accepted or _NOTHING).accepted)
         for trainer in event.trainers:
-            self._reports.pop(trainer, None)
+            self.under_way.reports.pop(trainer, None)
         for trainer in self._unreported():  # after a restart of the coordinator also those that are not missing
             self._tell(trainer, self._again(trainer))
         deadline = self._deadline
@@ -304,10 +272,10 @@ class RoundMachine:
     def _committed(self, event: CommitDone, now: float) -> None:
         accepted = {update.trainer for update in (self.history.accepted or _NOTHING).accepted}
         self._note(RoundCommitted(event.round, now - self._round_start, event.durable))
-        self._pinned = None
+        self.under_way.pinned = None
         for trainer in self.roster.present():
             self._tell(trainer, Committed(event.round, trainer in accepted))
-        self._reports.clear()
+        self.under_way.reports.clear()
         if self.evaluation_due():
             self._begin_evaluation(now)
         else:
@@ -365,21 +333,20 @@ class RoundMachine:
 
     def _train(self, now: float) -> None:
         missing = self._unreported()
-        quorum = self.rules.quorum(len(self._cohort))
-        needed = {u.trainer for u in self._pinned.accepted} if self._pinned else set()
-        enough = len(self._reports) >= quorum and not needed & set(missing)
+        quorum = self.rules.quorum(len(self.under_way.cohort))
+        enough = len(self.under_way.reports) >= quorum and not self.under_way.needed & set(missing)
         possible = [name for name in missing if name not in self.roster.failed]
         expected = [name for name in possible if not self.roster.gone(name, now, self.rules.absence_grace_s)]
         if not self._shards_ready:
             self._time_out(now)
         elif enough and not expected:
             self._accept(now)
-        elif len(self._reports) + len(possible) < quorum or (self.round == 0 and not expected):
+        elif len(self.under_way.reports) + len(possible) < quorum or (self.round == 0 and not expected):
             self._redraw(now)
         elif (
             self.rules.lockstep
             and self.round
-            and len(self._cohort) - len(missing) + len(expected) >= quorum > 0
+            and len(self.under_way.cohort) - len(missing) + len(expected) >= quorum > 0
             and len(expected) < len(missing)
         ):
             self._leave_behind(now)
@@ -392,10 +359,10 @@ class RoundMachine:
                 self._time_out(now)
 
     def _evaluate(self, now: float) -> None:
-        members = set(self._evaluations) | set(self._unevaluated())
+        members = set(self.under_way.evaluations) | set(self._unevaluated())
         missing = self._unevaluated()
         expected = [n for n in missing if not self.roster.gone(n, now, self.rules.absence_grace_s)]
-        enough = len(self._evaluations) >= self.rules.quorum(len(members))
+        enough = len(self.under_way.evaluations) >= self.rules.quorum(len(members))
         if self._pause_at is not None and now >= self._pause_at:
             self._finish_paused(now)
         elif enough and (not expected or now >= self._deadline):
@@ -440,9 +407,7 @@ class RoundMachine:
         self._begin_training(cohort, now)
 
     def _begin_training(self, cohort: tuple[str, ...], now: float) -> None:
-        self.round = self.history.committed + 1
-        self._cohort = cohort
-        self._reports = {}
+        self.under_way.begin(self.history.committed + 1, cohort)
         self._round_start = now
         self._to(S.TRAINING, now, self.rules.round_timeout_s)
         for trainer in cohort:
@@ -450,50 +415,26 @@ class RoundMachine:
                 self._tell(trainer, self._instruction(trainer))
 
     def _instruction(self, trainer: str) -> Instruction:
-        if self.round == 0:
-            return Initialize()
-        if self._pinned is not None:
-            return self._again(trainer)
-        return Train(self.round, self._deadline, len(self._cohort), self._share(trainer))
+        return self.under_way.instruction(trainer, self.history.cohort, self._deadline)
 
     def _again(self, trainer: str) -> Instruction:
-        """Ask for an update that a shard has lost; where values were exchanged the trainer begins the round again."""
-        if self.rules.exchanges and self.round:
-            return Train(self.round, self._deadline, len(self._cohort), self._share(trainer))
-        return Repush(self.round)
-
-    def _share(self, trainer: str) -> float:
-        """Return a trainer's part of the samples of the cohort, as recorded with it."""
-        recorded = self.history.cohort
-        samples = dict(zip(recorded.cohort, recorded.samples, strict=False)) if recorded else {}
-        if self.rules.weighting is Weighting.UNIFORM or not samples.get(trainer):
-            return 1 / max(1, len(self._cohort))
-        return samples[trainer] / sum(samples.values())
+        return self.under_way.again(trainer, self.history.cohort, self._deadline)
 
     def _unreported(self) -> list[str]:
-        return [name for name in self._cohort if name not in self._reports]
+        return self.under_way.unreported()
 
     def _unevaluated(self) -> list[str]:
-        return [n for n in self._cohort if n not in self._evaluations and n not in self.roster.failed]
+        return self.under_way.unevaluated(self.roster.failed)
 
     def _accept(self, now: float) -> None:
-        reports = sorted(self._reports.items())
-        listed = ListAccepted(
-            round=self.round,
-            accepted=tuple(AcceptedUpdate(name, report.attempt, report.receipts) for name, report in reports),
-            dropped=tuple(sorted(self._unreported())),
-            num_samples=sum(report.num_samples for _, report in reports),
-            train_metrics=self._summarise([report.metrics for _, report in reports]) if self.round else {},
-        )
-        self._note(self._pinned or listed)
+        self._note(self.under_way.listed(self._summarise))
         self._to(S.COMMITTING, now, self.rules.round_timeout_s)
         self._name_list()
 
     def _resume_commit(self, now: float) -> None:
-        self.round = self.history.committed + 1
         self._round_start = now
         recorded = self.history.cohort
-        self._cohort = recorded.cohort if recorded else ()
+        self.under_way.begin(self.history.committed + 1, recorded.cohort if recorded else ())
         self._to(S.COMMITTING, now, self.rules.round_timeout_s)
         self._name_list()
 
@@ -515,8 +456,7 @@ class RoundMachine:
         self._to(S.SELECTING, now, self.rules.round_timeout_s)
 
     def _begin_evaluation(self, now: float) -> None:
-        self._evaluations = {}
-        self._cohort = tuple(name for name in self.rules.trainers if self._expects(name, now))
+        self.under_way.begin_evaluation(name for name in self.rules.trainers if self._expects(name, now))
         self._to(S.EVALUATING, now, self.rules.round_timeout_s)
         everyone = self.rules.cohort_size == len(self.rules.trainers)
         coming = self.history.committed + 1 if everyone and self.history.committed < self.control.rounds else 0
@@ -529,7 +469,7 @@ class RoundMachine:
         return trainer not in self.roster.failed and (everyone or not gone)
 
     def _end_evaluation(self, now: float) -> None:
-        reports = [report.metrics for _, report in sorted(self._evaluations.items())]
+        reports = [report.metrics for _, report in sorted(self.under_way.evaluations.items())]
         metrics = self._summarise(reports)
         self._note(RoundEvaluated(self.history.committed, metrics))
         self._to(S.SELECTING, now, self.rules.round_timeout_s)
@@ -593,7 +533,3 @@ class RoundMachine:
 
 
 _NOTHING = ListAccepted(NO_VERSION, (), (), 0, {})
-
-
-def _names(trainers: Sequence[str]) -> str:
-    return f": {', '.join(trainers[:8])}{' and more' if len(trainers) > 8 else ''}" if trainers else ""
