@@ -34,6 +34,8 @@ class Reason(StrEnum):
     CREATING = "Creating"
     APPLY_FAILED = "ApplyFailed"
     FORMER_CHILD_TERMINATING = "FormerChildTerminating"
+    NAME_TAKEN = "NameTaken"
+    CERTIFICATES_LOST = "CertificatesLost"
     QUORUM_PRESENT = "QuorumPresent"
     QUORUM_MISSING = "QuorumMissing"
     TRAINING = "Training"

@@ -6,6 +6,7 @@ Used by the operator to make children and by the command line to find them.
 from __future__ import annotations
 
 import hashlib
+import re
 
 MAX_LABEL = 63
 _HASH_LENGTH = 8
@@ -59,8 +60,15 @@ def server(job: str, shard: int) -> str:
     return fit(job, "server", str(shard), limit=MAX_LABEL - 6)
 
 
+# Ends of "<job>-trainer-<name>" that make it a child's name of a longer job too: trainer "coordinator" of job "a".
+_AMBIGUOUS = re.compile(r"-trainer-|-coordinator$|-server-[0-9]+$")
+
+
 def trainer(job: str, name: str) -> str:
-    """Return the name of one trainer's Job and host."""
+    """Return the name of one trainer's Job and host; it ends in a hash where it could be another job's child."""
+    if _AMBIGUOUS.search(f"-{name}"):
+        digest = hashlib.sha256(f"{job}/{name}".encode()).hexdigest()[:_HASH_LENGTH]
+        return fit(job, "trainer", name, digest, limit=MAX_LABEL - 6)
     return fit(job, "trainer", name, limit=MAX_LABEL - 6)
 
 
@@ -87,9 +95,12 @@ def authority_secret(job: str) -> str:
     return fit(job, "ca")
 
 
-def tls_secret(child: str, uid: str) -> str:
-    """Return the name of the immutable Secret with the certificate of one child (by its Job name)."""
-    return fit(child, uid[:8], "tls")
+def tls_secret(child: str, uid: str, incarnation: int = 1) -> str:
+    """Return the name of the immutable Secret with the certificate of one child (by its Job name).
+
+    Each incarnation has its own: the kubelet keeps immutable ones by name, and an authority made anew issues new ones.
+    """
+    return fit(child, uid[:8], "tls") if incarnation <= 1 else fit(child, uid[:8], str(incarnation), "tls")
 
 
 def service_account(job: str, role: str) -> str:

@@ -48,6 +48,19 @@ class ClusterError(Exception):
         return self.code in (0, 409, 429) or (self.code >= 500 and "failed to create typed patch" not in str(self))
 
 
+class NameTakenError(ClusterError):
+    """An object has the name that a child should have, and belongs to somebody else."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        words = f"{kind} {name} exists and is not this FLJob's: delete it, or make the FLJob under another name"
+        super().__init__(409, words)
+
+    @property
+    def retriable(self) -> bool:
+        """The user's to mend."""
+        return False
+
+
 class ClusterClient(Protocol):
     """What the controller needs of a cluster; the tests' fake passes the same suite as the real one."""
 
@@ -63,8 +76,11 @@ class ClusterClient(Protocol):
     async def create(self, manifest: Manifest) -> bool:
         """Create; False where it is there already."""
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete with what it owns, in the foreground; gone already is fine."""
+    async def delete(self, kind: str, namespace: str, name: str, uid: str = "") -> None:
+        """Delete with what it owns, in the foreground; gone already, or another uid by now, is fine."""
+
+    async def put(self, manifest: Manifest) -> Manifest:
+        """Replace a whole object if it is still at the version it carries; 409 otherwise."""
 
     async def patch_status(self, namespace: str, name: str, resource_version: str, status: Manifest) -> None:
         """Replace an FLJob's status if it is still at this version; 409 otherwise."""
@@ -133,25 +149,29 @@ class RealCluster:
         self.metrics.applied(manifest["kind"])
         return True
 
-    async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete with what it owns, in the foreground; gone already is fine."""
+    async def delete(self, kind: str, namespace: str, name: str, uid: str = "") -> None:
+        """Delete with what it owns, in the foreground; gone already, or another uid by now, is fine."""
+        body: Manifest = {"propagationPolicy": "Foreground"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
         try:
-            await self._call("DELETE", f"{_collection(kind, namespace)}/{name}", {"propagationPolicy": "Foreground"})
+            await self._call("DELETE", f"{_collection(kind, namespace)}/{name}", body)
         except ClusterError as error:
-            if error.code != 404:
+            if error.code != 404 and not (uid and error.code == 409 and "UID in precondition" in str(error)):
                 raise
 
     async def patch_status(self, namespace: str, name: str, resource_version: str, status: Manifest) -> None:
         """Replace an FLJob's status if it is still at this version; 409 otherwise."""
         path = f"{_collection('FLJob', namespace)}/{name}/status"
         body = [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
+            # Not "test", whose failure would be 422: a version that is set and differs is a conflict.
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version},
             {"op": "add", "path": "/status", "value": status},
         ]
         await self._call("PATCH", path, body, content="application/json-patch+json")
 
     async def put(self, manifest: Manifest) -> Manifest:
-        """Replace a whole object at the version it carries (the lease)."""
+        """Replace a whole object if it is still at the version it carries; 409 otherwise."""
         meta = manifest["metadata"]
         return await self._call("PUT", f"{_collection(manifest['kind'], meta['namespace'])}/{meta['name']}", manifest)
 

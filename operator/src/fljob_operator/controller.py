@@ -19,7 +19,7 @@ from fljob_api.fljob import FLJob
 from fljob_api.pki import Authority, make_authority
 from fljob_api.status import FLJobStatus
 from fljob_api.validation import validate
-from fljob_operator.cluster import ClusterClient, ClusterError
+from fljob_operator.cluster import ClusterClient, ClusterError, NameTakenError
 from fljob_operator.conditions import updated, word
 from fljob_operator.decision import Decision, Event, EventType
 from fljob_operator.desired import Defaults, Manifest
@@ -27,6 +27,7 @@ from fljob_operator.desired.secrets import authority_manifest, certificate_manif
 from fljob_operator.events import between
 from fljob_operator.metrics import OperatorMetrics
 from fljob_operator.observe import observe
+from fljob_operator.observed import Observed
 from fljob_operator.queue import WorkQueue
 from fljob_operator.reconcile import reconcile
 from fljob_operator.times import stamp
@@ -95,22 +96,23 @@ class Controller:
             self._folded[key] = time.monotonic()
         elif observed.progress is not None:
             self._queue.add_after(key, self._interval_s)
-        changed = await self._carry_out(job, raw, decision)
+        changed = await self._carry_out(job, raw, observed, decision)
         self._metrics.saw(job.model_copy(update={"status": decision.status}))
         if decision.requeue_after_s is not None:
             self._queue.add_after(key, decision.requeue_after_s)
         return changed
 
-    async def _carry_out(self, job: FLJob, raw: Manifest, decision: Decision) -> bool:
+    async def _carry_out(self, job: FLJob, raw: Manifest, observed: Observed, decision: Decision) -> bool:
         namespace, status = job.metadata.namespace, decision.status
         extra: tuple[Event, ...] = ()
         try:
-            await self._write_children(job, decision)
+            await self._write_children(job, observed, decision)
         except ClusterError as error:
             if error.retriable or error.code == 404:
                 raise
             # The user's to mend (forbidden, quota, a schema error): said where they look, in the API server's words.
-            bad = word(ConditionType.RESOURCES_READY, False, Reason.APPLY_FAILED, str(error))
+            reason = Reason.NAME_TAKEN if isinstance(error, NameTakenError) else Reason.APPLY_FAILED
+            bad = word(ConditionType.RESOURCES_READY, False, reason, str(error))
             conditions = updated(status.conditions, [bad], stamp(self._now()), job.metadata.generation)
             fresh = status.model_copy(update={"conditions": conditions})
             extra, status = between(status, fresh), fresh
@@ -123,22 +125,32 @@ class Controller:
             for event in (*decision.events, *extra):
                 await self._emit(job, event)
         if decision.delete_self:
-            await self._cluster.delete("FLJob", namespace, job.metadata.name)
+            await self._cluster.delete("FLJob", namespace, job.metadata.name, job.metadata.uid)
         return changed or bool(decision.delete or decision.apply or decision.create or decision.certificates)
 
-    async def _write_children(self, job: FLJob, decision: Decision) -> None:
+    async def _write_children(self, job: FLJob, observed: Observed, decision: Decision) -> None:
         for doomed in decision.delete:
-            await self._cluster.delete(doomed.kind, job.metadata.namespace, doomed.name)
+            await self._cluster.delete(doomed.kind, job.metadata.namespace, doomed.name, doomed.uid)
         if decision.certificates:
-            authority = await self._authority(job)
+            authority, incarnation = await self._authority(job), decision.status.incarnation
             for member in decision.certificates:
-                await self._cluster.create(certificate_manifest(job, member, authority))
+                await self._cluster.create(certificate_manifest(job, member, incarnation, authority))
         for manifest in decision.apply:
+            if (manifest["kind"], manifest["metadata"]["name"]) not in observed.hashes:
+                await self._refuse_taken(job, manifest)  # an apply would take over whatever has the name
             await self._cluster.apply(manifest)
         for manifest in decision.create:
-            await self._cluster.create(manifest)
+            if not await self._cluster.create(manifest) and "ownerReferences" in manifest["metadata"]:
+                await self._refuse_taken(job, manifest)
         if decision.annotate:
             await self._cluster.apply(decision.annotate, manager=names.fit("fljob-model", job.metadata.name))
+
+    async def _refuse_taken(self, job: FLJob, manifest: Manifest) -> None:
+        """Raise NameTakenError where an object of the name is not this FLJob's nor a former one's of its name."""
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        for present in await self._cluster.find(kind, job.metadata.namespace, fields=f"metadata.name={name}"):
+            if present["metadata"].get("labels", {}).get(names.LABEL_JOB) != job.metadata.name:
+                raise NameTakenError(kind, name)
 
     async def _authority(self, job: FLJob) -> Authority:
         """Return the job's authority, making it the first time. Two operators at once: the first one's counts."""
@@ -147,7 +159,10 @@ class Controller:
         if secret is None:
             await self._cluster.create(authority_manifest(job, make_authority(job.metadata.uid)))
             secret = await self._cluster.get("Secret", namespace, name)
-        if secret is None or secret["metadata"]["labels"][names.LABEL_UID] != job.metadata.uid:
+        labels = secret["metadata"].get("labels", {}) if secret else {}
+        if secret and labels.get(names.LABEL_JOB) != job.metadata.name:
+            raise NameTakenError("Secret", name)
+        if secret is None or labels[names.LABEL_UID] != job.metadata.uid:
             raise ClusterError(409, f"Secret {name} is a former FLJob's and not gone yet")
         return read_authority(job, secret)
 

@@ -28,10 +28,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Delete:
-    """One child to delete, its pods with it."""
+    """One child to delete, its pods with it; uid: this very one, not another of its name made since."""
 
     kind: str
     name: str
+    uid: str = ""
 
 
 @dataclass(frozen=True)

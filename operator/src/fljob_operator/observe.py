@@ -38,6 +38,14 @@ async def observe(
     pod_views = tuple([_pod(p, await _pod_events(cluster, p, now)) for p in pods])
     jobs = [_job(j, await _job_events(cluster, j, pods, now)) for j in own.get("Job", [])]
     settled = len(jobs) == len(members(job)) and all(p.ready or p.exit_code == 0 for p in pod_views) and pod_views
+    secrets: frozenset[str] | None = None
+    lost = False
+    if resync or not settled:
+        secrets, lost = await _secrets(
+            cluster, job, has_jobs=any(j.incarnation == job.status.incarnation for j in jobs)
+        )
+    if settled and lost:  # pods that run hold their certificates: they are not stopped before one must start again
+        secrets, lost = None, False
     return Observed(
         hashes={
             (kind, o["metadata"]["name"]): o["metadata"].get("annotations", {}).get(names.ANNOTATION_HASH, "")
@@ -47,7 +55,8 @@ async def observe(
         foreign=tuple(foreign),
         jobs={view.name: view for view in jobs},
         pods=pod_views,
-        secrets=None if settled and not resync else await _secrets(cluster, job),
+        secrets=secrets,
+        authority_lost=lost,
         claim_present=await _claim_present(cluster, job),
         progress=_progress(job, own.get("ConfigMap", [])),
         fold_progress=fold_progress,
@@ -70,16 +79,24 @@ def _split(job: FLJob, by_kind: dict[str, list[Manifest]]) -> tuple[dict[str, li
     return own, foreign
 
 
-async def _secrets(cluster: ClusterClient, job: FLJob) -> frozenset[str]:
-    """Look up the certificates by name: the operator may not list Secrets."""
+async def _secrets(cluster: ClusterClient, job: FLJob, *, has_jobs: bool) -> tuple[frozenset[str], bool]:
+    """Look up the certificates by name (the operator may not list Secrets), and whether their authority is lost."""
     if job.spec.security.tls is TlsMode.DISABLED:
-        return frozenset()
-    wanted = [names.tls_secret(m.child, job.metadata.uid) for m in members(job)]
-    found = await asyncio.gather(*(cluster.get("Secret", job.metadata.namespace, name) for name in wanted))
+        return frozenset(), False
     uid = job.metadata.uid
-    return frozenset(
-        n for n, s in zip(wanted, found, strict=True) if s and s["metadata"]["labels"][names.LABEL_UID] == uid
+    wanted = [names.tls_secret(m.child, uid, job.status.incarnation) for m in members(job)]
+    looked_up = (names.authority_secret(job.metadata.name), *wanted)
+    found = await asyncio.gather(*(cluster.get("Secret", job.metadata.namespace, name) for name in looked_up))
+    authority, *leaves = (
+        s if s and s["metadata"].get("labels", {}).get(names.LABEL_UID) == uid else None for s in found
     )
+    present = {name: leaf["data"] for name, leaf in zip(wanted, leaves, strict=True) if leaf}
+    if authority is None:
+        lost = len(present) < len(wanted) and (bool(present) or has_jobs)
+    else:
+        issuer = authority["data"][names.CERT_FILE]
+        lost = any(data[names.CA_CERT_FILE] != issuer for data in present.values())
+    return frozenset(present), lost
 
 
 async def _claim_present(cluster: ClusterClient, job: FLJob) -> bool | None:
@@ -115,6 +132,7 @@ def _job(item: Manifest, trouble: tuple[str, str]) -> JobView:
         name=meta["name"],
         role=meta["labels"].get(names.LABEL_ROLE, ""),
         trainer=meta["labels"].get(names.LABEL_TRAINER, ""),
+        uid=meta["uid"],
         incarnation=int(meta["labels"].get(names.LABEL_INCARNATION, "0")),
         complete="Complete" in conditions,
         failed=bool(failed),

@@ -33,6 +33,7 @@ class JobView:
     name: str
     role: str
     trainer: str = ""
+    uid: str = ""
     incarnation: int = 0
     complete: bool = False
     failed: bool = False
@@ -50,6 +51,7 @@ class Observed:
 
     hashes: (kind, name) -> applied hash of present children of this very FLJob (by uid); foreign: children of a former
     FLJob of this name that are not gone yet; secrets: names present, None when they were not looked up this time;
+    authority_lost: certificates are missing, others are there, and no authority or another one than theirs;
     claim_present: None without a checkpoint; fold_progress: whether enough time has passed since the last fold;
     resync: apply again even what seems unchanged.
     """
@@ -59,6 +61,7 @@ class Observed:
     jobs: Mapping[str, JobView] = field(default_factory=dict)
     pods: tuple[PodView, ...] = ()
     secrets: frozenset[str] | None = None
+    authority_lost: bool = False
     claim_present: bool | None = None
     progress: Progress | None = None
     fold_progress: bool = True

@@ -109,11 +109,13 @@ def _alive(job: FLJob, observed: Observed, now: datetime, defaults: Defaults) ->
         if observed.jobs:
             return replace(_progressed(job, observed, now, [_accepted()]), delete=_all_jobs(observed))
         job = _next_incarnation(job, now)
-        observed = replace(observed, progress=None)
+        observed = replace(observed, progress=None, authority_lost=False)
     job = _begun(job, now)
     failed = failure(job, observed) or deadlines.overdue(job, observed, _trouble(observed)[1], now)
     if failed:
         return _fail(job, observed, now, failed)
+    if observed.authority_lost:
+        return _renew(job, observed, now)
     return _run(job, observed, now, defaults, pausing=what is Step.PAUSING)
 
 
@@ -131,11 +133,28 @@ def _next_incarnation(job: FLJob, now: datetime) -> FLJob:
     return job.model_copy(update={"status": job.status.model_copy(update=changes)})
 
 
+def _renew(job: FLJob, observed: Observed, now: datetime) -> Decision:
+    """Stop all pods and begin the next incarnation, whose certificates are all new: peers refuse another authority's.
+
+    Only the status is written beside, so that a killed operator never issues one old certificate more.
+    """
+    what = "the Secret of the job's authority is gone: all certificates are made anew and the pods start again"
+    words = [
+        _accepted(),
+        word(ConditionType.RESOURCES_READY, False, Reason.CERTIFICATES_LOST, what),
+        word(ConditionType.QUORUM_AVAILABLE, False, Reason.QUORUM_MISSING),
+        word(ConditionType.RUNNING, False, Reason.STARTING),
+    ]
+    spent = int(deadlines.active_seconds(job, now))
+    decision = _progressed(_next_incarnation(job, now), observed, now, words, active_seconds=spent)
+    return replace(decision, delete=_all_jobs(observed), requeue_after_s=WAIT_FOR_FORMER_S)
+
+
 def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, pausing: bool) -> Decision:
     """Make what is missing, and say how it stands."""
     incarnation = job.status.incarnation
     stale = tuple(
-        Delete("Job", v.name) for v in observed.jobs.values() if v.incarnation != incarnation and not v.deleting
+        Delete("Job", v.name, v.uid) for v in observed.jobs.values() if v.incarnation != incarnation and not v.deleting
     )
     certificates = _missing_certificates(job, observed)
     apply = tuple(m for m in support_manifests(job, incarnation) if _differs(m, observed))
@@ -181,7 +200,11 @@ def _differs(manifest: Manifest, observed: Observed) -> bool:
 def _missing_certificates(job: FLJob, observed: Observed) -> tuple[Member, ...]:
     if job.spec.security.tls is TlsMode.DISABLED or observed.secrets is None:
         return ()
-    return tuple(m for m in members(job) if names.tls_secret(m.child, job.metadata.uid) not in observed.secrets)
+    return tuple(m for m in members(job) if _tls_secret(job, m) not in observed.secrets)
+
+
+def _tls_secret(job: FLJob, member: Member) -> str:
+    return names.tls_secret(member.child, job.metadata.uid, job.status.incarnation)
 
 
 def _trouble(observed: Observed) -> tuple[str, str]:
@@ -313,7 +336,7 @@ def _annotation(job: FLJob, observed: Observed, defaults: Defaults) -> Manifest 
 
 
 def _all_jobs(observed: Observed) -> tuple[Delete, ...]:
-    return tuple(Delete("Job", view.name) for view in observed.jobs.values() if not view.deleting)
+    return tuple(Delete("Job", view.name, view.uid) for view in observed.jobs.values() if not view.deleting)
 
 
 def _suspend(job: FLJob, observed: Observed, now: datetime, what: Step) -> Decision:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fljob_api import names
 
 LONG = "m" * 63
+PARTS = st.lists(st.sampled_from(["a", "b", "trainer", "coordinator", "server", "0"]), min_size=1, max_size=4)
+NAMES = PARTS.map("-".join)
 
 
 def test_a_short_name_is_its_parts() -> None:
@@ -86,3 +91,34 @@ def test_the_host_in_a_certificate_is_of_one_process_of_one_job() -> None:
 
 def test_an_identity_is_of_one_process_of_one_job() -> None:
     assert names.identity("1234", "trainer", "site-0") == "fljob://1234/trainer/site-0"
+
+
+def children(job: str, trainer: str) -> set[str]:
+    return {names.coordinator(job), names.server(job, 0), names.trainer(job, trainer)}
+
+
+@given(first=st.tuples(NAMES, NAMES), second=st.tuples(NAMES, NAMES))
+def test_two_jobs_of_a_namespace_share_no_child(first: tuple[str, str], second: tuple[str, str]) -> None:
+    assert first[0] == second[0] or not children(*first) & children(*second)
+
+
+def test_a_trainer_named_like_a_role_is_not_another_jobs_coordinator() -> None:
+    assert names.trainer("a", "coordinator") != names.coordinator("a-trainer")
+
+
+def test_a_trainer_named_like_another_jobs_trainer_is_told_apart() -> None:
+    assert names.trainer("a", "b-trainer-c") != names.trainer("a-trainer-b", "c")
+
+
+def test_a_name_that_only_one_job_can_have_carries_no_hash() -> None:
+    assert names.trainer("a", "coordinator-1") == "a-trainer-coordinator-1"
+
+
+def test_each_later_incarnation_has_certificates_of_its_own() -> None:
+    found = [names.tls_secret("movies-server-0", "12345678-9abc", n) for n in (1, 2, 3)]
+
+    assert found == [
+        "movies-server-0-12345678-tls",
+        "movies-server-0-12345678-2-tls",
+        "movies-server-0-12345678-3-tls",
+    ]

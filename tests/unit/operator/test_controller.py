@@ -8,50 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from unit.operator.bench import KEY, Bench
 
 from fljob_api import names
 from fljob_operator.cluster import ClusterError
-from fljob_operator.controller import Controller
 from fljob_operator.desired import Manifest
-from fljob_operator.metrics import OperatorMetrics
-from fljob_operator.queue import WorkQueue
 from support.fake_cluster import FakeCluster
-from support.operator_values import DEFAULTS, NOW, raw_job
-
-KEY = "lab/movies"
-
-
-class Bench:
-    """A controller over a fake cluster."""
-
-    def __init__(self, **spec: Any) -> None:
-        self.cluster = FakeCluster()
-        self.metrics = OperatorMetrics()
-        self.queue = WorkQueue()
-        self.controller = Controller(
-            self.cluster, self.queue, DEFAULTS, self.metrics, progress_interval_s=0.0, now=lambda: NOW
-        )
-        self.put(raw_job(**spec))
-
-    def put(self, manifest: Manifest) -> None:
-        self.cluster._store(
-            "apply", (manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]), manifest
-        )
-        self.cluster.writes.clear()
-
-    async def turn(self, times: int = 1) -> bool:
-        changed = False
-        for _ in range(times):
-            changed = await self.controller._handle(KEY)
-        return changed
-
-    def names(self, kind: str) -> set[str]:
-        return {name for k, _, name in self.cluster.objects if k == kind}
-
-    @property
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.cluster.objects["FLJob", "lab", "movies"].get("status", {})
-        return found
+from support.operator_values import raw_job
 
 
 async def test_children_come_first_then_the_status_then_events() -> None:

@@ -178,7 +178,7 @@ def _volumes(job: FLJob, member: Member, incarnation: int) -> tuple[list[dict[st
         {"name": "tmp", "mountPath": names.SCRATCH_DIR},
     ]
     if job.spec.security.tls is TlsMode.ENABLED:
-        secret = {"secretName": names.tls_secret(member.child, job.metadata.uid), "defaultMode": 0o440}
+        secret = {"secretName": names.tls_secret(member.child, job.metadata.uid, incarnation), "defaultMode": 0o440}
         volumes.append({"name": "tls", "secret": secret})
         mounts.append({"name": "tls", "mountPath": names.TLS_DIR, "readOnly": True})
     if member.trainer:

@@ -24,18 +24,18 @@ def read_authority(job: FLJob, secret: Manifest) -> Authority:
     return Authority(job.metadata.uid, data["tls.crt"], data["tls.key"])
 
 
-def certificate_manifest(job: FLJob, member: Member, authority: Authority) -> Manifest:
-    """Return the immutable Secret with one process's certificate."""
+def certificate_manifest(job: FLJob, member: Member, incarnation: int, authority: Authority) -> Manifest:
+    """Return the immutable Secret with one process's certificate for one incarnation."""
     host = names.host(member.child, job.metadata.name, job.metadata.namespace)
     leaf = issue(authority, member.role, member.identity, [host, f"{host}.cluster.local"])
-    return _secret(job, names.tls_secret(member.child, job.metadata.uid), leaf.files())
+    return _secret(job, names.tls_secret(member.child, job.metadata.uid, incarnation), leaf.files(), incarnation)
 
 
-def _secret(job: FLJob, name: str, data: dict[str, bytes]) -> Manifest:
+def _secret(job: FLJob, name: str, data: dict[str, bytes], incarnation: int = 0) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": metadata(job, name, 0),
+        "metadata": metadata(job, name, incarnation),
         "type": "Opaque",
         "immutable": True,
         "data": {key: base64.b64encode(value).decode() for key, value in data.items()},

@@ -24,7 +24,7 @@ def to_delete(job: FLJob, observed: Observed, now: datetime) -> tuple[tuple[Dele
     if running and left > 0:
         return (), left
     doomed = present if policy is CleanPodPolicy.ALL else running
-    return tuple(Delete("Job", view.name) for view in sorted(doomed, key=lambda view: view.name)), None
+    return tuple(Delete("Job", view.name, view.uid) for view in sorted(doomed, key=lambda view: view.name)), None
 
 
 def time_to_live_s(job: FLJob, now: datetime) -> float | None:
