@@ -8,8 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.cluster_fixtures import cluster, images, jobs, operator, undisturbed
 from support.controlplane import ControlPlane
 from support.requirements import REQUIREMENTS
+
+__all__ = ["cluster", "images", "jobs", "operator", "undisturbed"]  # fixtures of every folder with tests on a cluster
 
 _LEFT_OUT: collections.Counter[str] = collections.Counter()
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cluster.conftest import SYSTEM, helm, install
 
 from support.cluster import Cluster
+from support.cluster_fixtures import SYSTEM, helm, install
 from support.images import Images
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]

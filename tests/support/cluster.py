@@ -72,21 +72,27 @@ class Cluster:
             time.sleep(every_s)
 
     def make_namespace(self, name: str) -> None:
-        """Make a namespace that enforces Pod Security `restricted`."""
+        """Make a namespace that enforces Pod Security `restricted`, when a former one of its name is gone."""
+        self.wait_for(f"the former namespace {name} to be gone", lambda: not self._is_going(name), 90)
         labels = "\n".join(f"    {key}: {value}" for key, value in RESTRICTED.items())
         self.apply(f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n{labels}\n")
 
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:
-        """Make such a namespace for a while; at the end it goes, with its claims' volumes."""
+        """Make such a namespace for a while; at the end it goes, with its claims' volumes, while other tests go on."""
         self.make_namespace(name)
         try:
             yield name
         finally:
-            self.kubectl("delete", "namespace", name, "--wait=true", "--timeout=90s", check=False)
             # A volume that is left would stay bound to the old claim, and a new one of that name would wait for ever.
-            self.kubectl("delete", "persistentvolume", "-l", f"{VOLUME_LABEL}={name}", "--timeout=30s", check=False)
+            volumes = ("persistentvolume", "-l", f"{VOLUME_LABEL}={name}")
+            for going in (("namespace", name), volumes):
+                self.kubectl("delete", *going, "--wait=false", check=False)
             shutil.rmtree(self.folder / "volumes" / name, ignore_errors=True)
+
+    def _is_going(self, name: str) -> bool:
+        namespace, volumes = self.get("namespace", name), self.items("pv", selector=f"{VOLUME_LABEL}={name}")
+        return any("deletionTimestamp" in item["metadata"] for item in (*([namespace] if namespace else []), *volumes))
 
     def claim(self, namespace: str, name: str, content: Path | None = None) -> Path:
         """Make a bound claim on a folder of this machine, holding a copy of `content`; returns the folder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,12 +18,15 @@ from support.cluster import Cluster
 # Long enough to be disturbed in mid-round, short enough for a test: about a second of training per site and round.
 DATASET = {
     "name": "synthetic",
-    "parameters": {"usersPerSite": 500, "items": 400, "samplesPerUser": 300, "testPerUser": 20},
+    "parameters": {"usersPerSite": 200, "items": 400, "samplesPerUser": 300, "testPerUser": 20},
 }
+# Just enough to train on, where a test is not about what happens meanwhile.
+SMALL = {"name": "synthetic", "parameters": {"usersPerSite": 50, "items": 50, "samplesPerUser": 50}}
+SITES, ROUNDS = 3, 8
 DEADLINE_S = 180
 
 
-def manifest(name: str, *, sites: int = 3, rounds: int = 6, **spec: Any) -> dict[str, Any]:
+def manifest(name: str, *, sites: int = SITES, rounds: int = ROUNDS, **spec: Any) -> dict[str, Any]:
     """Return an FLJob on generated data; keyword arguments replace fields of its spec."""
     base: dict[str, Any] = {
         "model": {"name": "ncf", "parameters": {"mode": "MLP", "layers": "32,16,8"}},
@@ -51,6 +55,33 @@ def run_locally(job: dict[str, Any], folder: Path, *arguments: str) -> dict[str,
         raise RuntimeError(f"fljob run ended with {done.returncode}:\n{done.stderr[-2000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a job came to: loss and AUC per round, and the digest of the model."""
+
+    metrics: dict[int, tuple[float, float]]
+    model_digest: str
+
+    @classmethod
+    def of(cls, training: dict[str, Any]) -> Numbers:
+        """Return those of a job's `training`, from a status or a progress object."""
+        return cls(metrics_by_round(training["recentRounds"]), training["modelDigest"])
+
+    @classmethod
+    def of_local_run(cls, answer: dict[str, Any]) -> Numbers:
+        """Return those of `run_locally`; the digest is that of the file which is there."""
+        with Path(answer["model"]).open("rb") as model:
+            return cls(metrics_by_round(answer["rounds"]), f"sha256:{hashlib.file_digest(model, 'sha256').hexdigest()}")
+
+    def assert_same(self, wanted: Numbers) -> None:
+        """Fail unless the rounds are the same with the same numbers, and the model has the same bytes."""
+        assert self.metrics.keys() == wanted.metrics.keys()
+        for number, (loss, auc) in wanted.metrics.items():
+            found = self.metrics[number]
+            assert max(abs(found[0] - loss), abs(found[1] - auc)) <= 1e-6, f"round {number}: {found}, {(loss, auc)}"
+        assert self.model_digest == wanted.model_digest
 
 
 def metrics_by_round(rounds: list[dict[str, Any]]) -> dict[int, tuple[float, float]]:
@@ -110,9 +141,16 @@ class Jobs:
         self.cluster.wait_for(what, lambda: self.condition(name, kind).get("reason") == reason, deadline_s)
         return self.condition(name, kind)
 
-    def metrics(self, name: str) -> dict[int, tuple[float, float]]:
-        """Return round -> (loss, AUC) as the status shows them."""
-        return metrics_by_round(self.status(name)["training"]["recentRounds"])
+    def succeeded(self, name: str) -> Numbers:
+        """Wait until a job has succeeded; returns its numbers as the status shows them."""
+        status = self.wait_state(name, "Succeeded", "Failed")
+        assert status["state"] == "Succeeded", status
+        return Numbers.of(status["training"])
+
+    def patch(self, name: str, spec: dict[str, Any]) -> None:
+        """Change fields of the job's spec."""
+        change = json.dumps({"spec": spec})
+        self.cluster.kubectl("patch", "flj", name, "-n", self.namespace, "--type=merge", "-p", change)
 
     def delete(self, name: str) -> None:
         """Delete an FLJob and wait until it is gone."""

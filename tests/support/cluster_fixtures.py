@@ -1,4 +1,7 @@
-"""The real cluster with the chart installed, for all tests of this folder; every namespace enforces `restricted`."""
+"""Fixtures of all tests on a real cluster, loaded by tests/conftest.py: cluster, images, chart, a namespace per test.
+
+They are asked for by tests/cluster and by the cluster half of tests/conformance; nothing starts before that.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from support import assets
 from support.assets import CACHE
 from support.cluster import Cluster, OwnCluster, given
 from support.images import Images, build
-from support.jobs import DEADLINE_S, Jobs, manifest, metrics_by_round, run_locally
+from support.jobs import Jobs, Numbers, manifest, run_locally
 
 CHART = Path(__file__).parents[2] / "charts/fljob"
 SYSTEM = "fljob-system"
@@ -43,6 +46,15 @@ def chart_values(images: Images) -> list[str]:
         "--set-json",
         f"env={json.dumps(env)}",
     ]
+
+
+def install(cluster: Cluster, images: Images, *values: str) -> None:
+    """Install or upgrade the chart and wait until the operator is ready."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "helm.lock").open("w") as lock:  # sessions on a kept cluster take turns
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        options = ["-n", SYSTEM, "--wait", "--timeout", "120s", *chart_values(images), *values]
+        helm(cluster, "upgrade", "--install", "fljob", str(CHART), *options)
 
 
 @pytest.fixture(scope="session")
@@ -77,17 +89,10 @@ def operator(cluster: Cluster, images: Images) -> Iterator[str]:
         yield SYSTEM
 
 
-def install(cluster: Cluster, images: Images, *values: str) -> None:
-    """Install or upgrade the chart and wait until the operator is ready."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "helm.lock").open("w") as lock:  # sessions on a kept cluster take turns
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _upgrade(cluster, images, values)
-
-
-def _upgrade(cluster: Cluster, images: Images, values: tuple[str, ...]) -> None:
-    options = ["-n", SYSTEM, "--wait", "--timeout", "120s", *chart_values(images), *values]
-    helm(cluster, "upgrade", "--install", "fljob", str(CHART), *options)
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Numbers:
+    """What the standard job comes to by `fljob run`, without disturbance."""
+    return Numbers.of_local_run(run_locally(manifest("standard"), tmp_path_factory.mktemp("undisturbed")))
 
 
 @pytest.fixture
@@ -96,14 +101,3 @@ def jobs(cluster: Cluster, operator: str, request: pytest.FixtureRequest) -> Ite
     name = request.node.name.removeprefix("test_").replace("_", "-").split("[")[0][:40].strip("-")
     with cluster.namespace(name):
         yield Jobs(cluster, name)
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[float, float]]:
-    """Loss and AUC per round of the standard test job, run locally without disturbance."""
-    answer = run_locally(manifest("undisturbed"), tmp_path_factory.mktemp("undisturbed"))
-    assert answer["state"] == "Succeeded"
-    return metrics_by_round(answer["rounds"])
-
-
-__all__ = ["DEADLINE_S"]
