@@ -148,10 +148,22 @@ _JOB_WIRE = Row(
             (_mean("fljob_server_pull_seconds", "job"), "pull"),
             (_mean("fljob_server_push_seconds", "job"), "push"),
             (_mean("fljob_server_commit_seconds", "job"), "commit"),
+            (_mean("fljob_server_exchange_seconds", "job"), "exchange"),
             unit="s",
             note="Mean seconds per call.",
         ),
         _graph("Staged bytes", (_job("fljob_server_staged_bytes", "shard"), "shard {{shard}}"), unit="bytes"),
+        _graph(
+            "Staleness",
+            (_mean("fljob_server_staleness_updates", "shard"), "shard {{shard}}"),
+            note="Mean changes by others between a trainer's read and its contribution (StepSync, Async, Geo).",
+        ),
+        _graph(
+            "Left out as too stale",
+            (_rate("fljob_server_stale_dropped_total", "shard"), "shard {{shard}}"),
+            unit="cps",
+            note="Contributions staler than strategy.maxStaleness, per second.",
+        ),
         _graph("Version", (_job("fljob_server_version", "shard"), "shard {{shard}}")),
     ),
 )

@@ -12,8 +12,8 @@ from unit.runtime.rounds.driver import RULES, Driver, answers, train_report
 from fljob_api.exit_codes import ExitCode
 from fljob_runtime.messages import EvaluateReport
 from fljob_runtime.rounds.history import History
-from fljob_runtime.rounds.machine import TERMINAL
 from fljob_runtime.rounds.rules import Control, Rules
+from fljob_runtime.rounds.states import TERMINAL
 from fljob_runtime.rounds.values import (
     Action,
     CommitDone,
