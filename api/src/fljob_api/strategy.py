@@ -74,7 +74,7 @@ class StrategySpec(ApiModel):
         _only("serverOptimizer", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC),
         _only("rowAveraging", Mode.SYNC, Mode.STEP_SYNC, Mode.GEO),
         Rule(
-            cel="has(self.serverOptimizer) || !(self.mode in ['StepSync', 'Async'])",
+            cel="has(self.serverOptimizer) || !has(self.mode) || !(self.mode in ['StepSync', 'Async'])",
             message="in mode StepSync and Async the server applies the gradients: set serverOptimizer, "
             "such as {name: Adagrad, learningRate: '0.05'}",
             holds=lambda s: s.server_optimizer is not None or s.mode not in {Mode.STEP_SYNC, Mode.ASYNC},
