@@ -1,4 +1,4 @@
-"""A real etcd and kube-apiserver, up in about three seconds, for tests that need no kubelet.
+"""A real etcd and kube-apiserver, up in about three seconds, for tests that need no kubelet; controllers on demand.
 
 Also the lower half of the whole one-node cluster (support.cluster).
 """
@@ -23,17 +23,23 @@ from support.processes import Process, free_port, wait_until
 
 SERVICE_CIDR = "10.96.0.0/16"
 SERVICE_ADDRESS = "10.96.0.1"
+CRD = Path(__file__).parents[2] / "crds/fljob.dev_fljobs.yaml"
+CONTROLLERS = ("garbage-collector-controller", "job-controller")
 
 
-def write_kubeconfig(path: Path, url: str, authority: Authority, client: tuple[Path, Path]) -> Path:
-    """Write a kubeconfig for a client certificate."""
+def write_kubeconfig(path: Path, url: str, authority: Authority, client: tuple[Path, Path] | str) -> Path:
+    """Write a kubeconfig for a client certificate and its key, or for a token."""
+    if isinstance(client, str):
+        user = {"token": client}
+    else:
+        user = {"client-certificate": str(client[0]), "client-key": str(client[1])}
     config: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "test",
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": str(authority.ca)}}],
-        "users": [{"name": "test", "user": {"client-certificate": str(client[0]), "client-key": str(client[1])}}],
+        "users": [{"name": "test", "user": user}],
     }
     path.write_text(json.dumps(config))
     return path
@@ -48,6 +54,7 @@ class ControlPlane:
     url: str
     kubeconfig: Path
     processes: list[Process] = field(default_factory=list)
+    _apiserver: list[str] = field(default_factory=list)
 
     @classmethod
     def start(
@@ -61,13 +68,15 @@ class ControlPlane:
         admin = authority.issue("admin", "test-admin", "system:masters")
         plane = cls(folder, authority, url, write_kubeconfig(folder / "admin.kubeconfig", url, authority, admin))
         try:
-            plane._start_etcd_and_apiserver(address, port, flags)
+            etcd_url = plane._start_etcd()
+            plane._apiserver = plane._apiserver_command(etcd_url, address, port, flags)
+            plane.start_apiserver()
         except BaseException:
             plane.stop()
             raise
         return plane
 
-    def _start_etcd_and_apiserver(self, address: str, port: int, flags: Sequence[str]) -> None:
+    def _start_etcd(self) -> str:
         client, peer = free_port(), free_port()
         etcd = [
             str(binary("etcd")),
@@ -80,14 +89,17 @@ class ControlPlane:
             f"--initial-cluster=default=http://127.0.0.1:{peer}",
         ]
         self.processes.append(Process.start("etcd", etcd, self.folder))
+        return f"http://127.0.0.1:{client}"
+
+    def _apiserver_command(self, etcd_url: str, address: str, port: int, flags: Sequence[str]) -> list[str]:
         pki = self.authority
         hosts = ("localhost", "127.0.0.1", address, SERVICE_ADDRESS, "kubernetes.default.svc")
         crt, key = pki.issue("apiserver", "kube-apiserver", hosts=hosts)
         kubelet_crt, kubelet_key = pki.issue("apiserver-kubelet", "kube-apiserver", "system:masters")
         signer = pki.service_account_key()
-        apiserver = [
+        return [
             str(binary("kube-apiserver")),
-            f"--etcd-servers=http://127.0.0.1:{client}",
+            f"--etcd-servers={etcd_url}",
             f"--secure-port={port}",
             f"--advertise-address={address}",
             f"--cert-dir={self.folder / 'certs'}",
@@ -106,8 +118,38 @@ class ControlPlane:
             "--kubelet-preferred-address-types=InternalIP",  # no DNS here knows the node's name: logs and exec
             *flags,
         ]
-        self.processes.append(Process.start("kube-apiserver", apiserver, self.folder))
+
+    def start_apiserver(self) -> None:
+        """Start the API server, at its address of before where it was stopped, and wait until it is ready."""
+        self.processes.append(Process.start("kube-apiserver", self._apiserver, self.folder))
         wait_until("the API server to be ready", self._ready, 60, *self.processes)
+
+    def stop_apiserver(self) -> None:
+        """Stop the API server; etcd keeps what it stored."""
+        (process,) = (p for p in self.processes if p.name == "kube-apiserver")
+        process.stop()
+        self.processes.remove(process)
+
+    def with_controllers(self) -> ControlPlane:
+        """Run the garbage collector and the Job controller, if they do not run yet, and install the CRD."""
+        if not any(p.name == "kube-controller-manager" for p in self.processes):
+            command = [
+                str(binary("kube-controller-manager")),
+                f"--kubeconfig={self.kubeconfig}",
+                f"--controllers={','.join(CONTROLLERS)}",
+                "--leader-elect=false",
+                "--secure-port=0",
+            ]
+            self.processes.append(Process.start("kube-controller-manager", command, self.folder))
+            self.kubectl("apply", "--server-side", "-f", str(CRD))
+            self.kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(CRD))
+        return self
+
+    def service_account(self, namespace: str, name: str) -> Path:
+        """Make a ServiceAccount, without any right yet, and return a kubeconfig with its token."""
+        self.kubectl("create", "serviceaccount", name, "-n", namespace)
+        token = self.kubectl("create", "token", name, "-n", namespace).strip()
+        return write_kubeconfig(self.folder / f"{namespace}-{name}.kubeconfig", self.url, self.authority, token)
 
     def _ready(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.authority.ca))

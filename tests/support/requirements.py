@@ -43,6 +43,11 @@ REQUIREMENTS = (
         lambda: assets.has_control_plane() and shutil.which("kubectl") is not None,
         "set FLJOB_TEST_ASSETS or KUBEBUILDER_ASSETS, with kubectl on the path; see docs/development.md",
     ),
+    Requirement(
+        "controllers",
+        lambda: assets.has_cluster() and shutil.which("kubectl") is not None,
+        "set FLJOB_TEST_ASSETS, with kubectl on the path; see docs/development.md",
+    ),
     Requirement("helm", assets.has_helm, "put helm 4 on the path or set FLJOB_TEST_ASSETS; see docs/development.md"),
     Requirement("promtool", lambda: shutil.which("promtool") is not None, "install promtool (Debian: prometheus)"),
     Requirement(

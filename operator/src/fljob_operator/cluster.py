@@ -157,7 +157,7 @@ class RealCluster:
         try:
             await self._call("DELETE", f"{_collection(kind, namespace)}/{name}", body)
         except ClusterError as error:
-            if error.code != 404 and not (uid and error.code == 409 and "UID in precondition" in str(error)):
+            if error.code != 404 and not (error.code == 409 and "does not match the UID" in str(error)):
                 raise
 
     async def patch_status(self, namespace: str, name: str, resource_version: str, status: Manifest) -> None:
