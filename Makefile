@@ -23,10 +23,6 @@ run: install ## train the main job here: ten sites, one process each, with a rep
 test: install ## run the tests; those on a real cluster too with FLJOB_TEST_CLUSTER=1 or KUBECONFIG
 	$(BIN)/python -m pytest $(ARGS)
 
-.PHONY: bench
-bench: install ## measure here: plain PyTorch, a local run, bytes, memory (a table and a line of JSON)
-	$(BIN)/python bench/local.py $(ARGS)
-
 .PHONY: test-cluster
 test-cluster: install ## run only the tests on a real cluster (as root on Linux, or KUBECONFIG)
 	FLJOB_TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster $(ARGS)
@@ -76,3 +72,7 @@ images: ## build both images (ENGINE=docker, podman or buildah; PIP_EXTRA_INDEX_
 bench: install ## measure local training beside plain PyTorch, and the server beside a bare stream
 	$(BIN)/python bench/local.py $(ARGS)
 	$(BIN)/python bench/server_stream.py
+
+.PHONY: bench-modes
+bench-modes: install ## every mode beside pooled training on the same data: ARGS="--data-root DIR" (half an hour on MovieLens-1M)
+	$(BIN)/python bench/modes.py $(ARGS)
