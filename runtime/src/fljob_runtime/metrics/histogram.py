@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 MAX_CELLS = 4096
 MAX_MERGED_CELLS = 65_536
+WANTED_BOUND = 5e-4
 MIN_EXPONENT = -4
 MAX_EXPONENT = 24
 LOGIT_LIMIT = 32.0
@@ -40,12 +41,20 @@ class DyadicHistogram:
 
     @classmethod
     def of(cls, logits: NDArray[np.floating], labels: NDArray[np.floating]) -> DyadicHistogram:
-        """Count scores (any shape [n], logits; labels 0 or 1) on the finest grid within MAX_CELLS cells."""
+        """Count scores (any shape [n], logits; labels 0 or 1) on the finest grid within MAX_CELLS cells.
+
+        Where that bounds the AUC worse than WANTED_BOUND, up to MAX_MERGED_CELLS cells are taken.
+        """
         if len(logits) == 0:
             return cls.empty()
         clipped = np.clip(logits.astype(np.float64), -LOGIT_LIMIT, LOGIT_LIMIT)
         fine = np.floor(np.ldexp(clipped, MAX_EXPONENT)).astype(np.int64)
-        return cls(MAX_EXPONENT, *_count(fine, labels)).bounded()
+        counted = cls(MAX_EXPONENT, *_count(fine, labels))
+        made, allowed = counted.bounded(), MAX_CELLS
+        while made.auc_bound() > WANTED_BOUND and allowed < MAX_MERGED_CELLS:
+            allowed *= 4
+            made = counted.bounded(allowed)
+        return made
 
     def coarsened(self, exponent: int) -> DyadicHistogram:
         """Return the same counts on the grid of a smaller exponent."""

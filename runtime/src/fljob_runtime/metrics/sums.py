@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fljob_runtime.metrics.histogram import (
     LOGIT_LIMIT,
-    MAX_CELLS,
     MAX_EXPONENT,
+    MAX_MERGED_CELLS,
     MIN_EXPONENT,
     DyadicHistogram,
 )
@@ -156,8 +156,8 @@ class MetricSums:
 def _read_histogram(value: dict[str, Any]) -> DyadicHistogram:
     exponent = int(value["exponent"])
     steps, positives, negatives = (np.array(value[key], np.int64) for key in ("cells", "positives", "negatives"))
-    if not (steps.shape == positives.shape == negatives.shape == (len(steps),)) or len(steps) > MAX_CELLS:
-        raise MetricsError(f"histogram: columns must be equally long and at most {MAX_CELLS}")
+    if not (steps.shape == positives.shape == negatives.shape == (len(steps),)) or len(steps) > MAX_MERGED_CELLS:
+        raise MetricsError(f"histogram: columns must be equally long and at most {MAX_MERGED_CELLS}")
     if not MIN_EXPONENT <= exponent <= MAX_EXPONENT or (steps[1:] <= 0).any():
         raise MetricsError("histogram: exponent out of range or cells not ascending")
     if (positives < 0).any() or (negatives < 0).any() or (positives > 1 << 40).any() or (negatives > 1 << 40).any():

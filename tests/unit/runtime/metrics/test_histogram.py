@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fljob_runtime.metrics.histogram import MAX_CELLS, MAX_MERGED_CELLS, DyadicHistogram, exact_auc
+from fljob_runtime.metrics.histogram import MAX_CELLS, MAX_MERGED_CELLS, WANTED_BOUND, DyadicHistogram, exact_auc
 
 
 def predictions(seed: int, size: int, spread: float, rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -41,7 +41,7 @@ def test_auc_lies_within_its_bound_of_the_exact_one(seed: int, size: int, spread
     logits, labels = predictions(seed, size, spread, rate)
     histogram = DyadicHistogram.of(logits, labels)
     assert abs(histogram.auc() - exact_auc(logits, labels)) <= histogram.auc_bound() + 1e-12
-    assert len(histogram.cells) <= MAX_CELLS
+    assert len(histogram.cells) <= MAX_MERGED_CELLS
 
 
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 4999))
@@ -66,6 +66,15 @@ def test_merging_with_nothing_changes_nothing() -> None:
     merged = DyadicHistogram.empty().merge(histogram)
     assert merged.exponent == histogram.exponent
     np.testing.assert_array_equal(merged.cells, histogram.cells)
+
+
+def test_outliers_that_spoil_the_bound_get_more_cells() -> None:
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.normal(0.0, 0.05, 40_000), rng.uniform(-30.0, 30.0, 6_000)])
+    labels = (rng.random(46_000) < 0.5).astype(np.float32)
+    histogram = DyadicHistogram.of(logits, labels)
+    assert histogram.bounded().auc_bound() > WANTED_BOUND >= histogram.auc_bound()
+    assert MAX_CELLS < len(histogram.cells) <= MAX_MERGED_CELLS
 
 
 def test_collapsed_scores_have_a_bound_below_a_thousandth() -> None:
