@@ -142,7 +142,8 @@ class ControlPlane:
             ]
             self.processes.append(Process.start("kube-controller-manager", command, self.folder))
             self.kubectl("apply", "--server-side", "-f", str(CRD))
-            self.kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(CRD))
+            listing = ("get", "--raw", "/apis/fljob.dev/v1alpha1/fljobs")
+            wait_until("FLJobs to be served", lambda: "items" in self.kubectl(*listing, check=False), 30)
         return self
 
     def service_account(self, namespace: str, name: str) -> Path:

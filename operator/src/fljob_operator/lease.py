@@ -80,7 +80,7 @@ class Lease:
         metadata = present["metadata"] if present else {"name": self.name, "namespace": self.namespace}
         spec = {
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": int(self.duration_s),
+            "leaseDurationSeconds": max(1, int(self.duration_s)),
             "acquireTime": old.get("acquireTime", now) if same else now,
             "renewTime": now,
             "leaseTransitions": int(old.get("leaseTransitions", 0)) + (0 if same or not present else 1),

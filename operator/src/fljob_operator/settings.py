@@ -52,6 +52,7 @@ class Settings:
             workers=int(_number(env, "FLJOB_WORKERS", cls.workers)),
             resync_s=_number(env, "FLJOB_RESYNC_SECONDS", cls.resync_s),
             progress_interval_s=_number(env, "FLJOB_PROGRESS_INTERVAL_SECONDS", cls.progress_interval_s),
+            lease_duration_s=_number(env, "FLJOB_LEASE_SECONDS", cls.lease_duration_s),
             kubeconfig=Path(kubeconfig) if kubeconfig else None,
         )
 
