@@ -34,6 +34,7 @@ from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.transport.coordinator_stream import CoordinatorStream
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.errors import exit_code_of
+from fljob_runtime.transport.heap import keep_freed_pieces
 from fljob_runtime.transport.http import HttpPort
 from fljob_runtime.transport.identity import Identity
 from fljob_runtime.transport.server_client import ServerClient
@@ -72,6 +73,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until the job is over for this trainer; ends the process with a code of fljob_api.exit_codes."""
     options = parse(arguments)
+    keep_freed_pieces()
     set_up_logging(options.common.log_level, f"trainer trainer={options.trainer}")
     try:
         code = guarded(read_config(options.common.config), options)
@@ -161,7 +163,9 @@ def _work(
 
 def _private_store(config: JobConfig, options: Options, local: LocalTrainer) -> PrivateStore:
     try:
-        return PrivateStore(options.storage_dir, local.layout, job_uid=config.uid)
+        checkpoint = config.spec.checkpoint
+        every = checkpoint.every_rounds if checkpoint else 1
+        return PrivateStore(options.storage_dir, local.layout, job_uid=config.uid, rounds_per_checkpoint=every)
     except OSError as error:
         words = f"--storage-dir {options.storage_dir}: {error.strerror}; private parameters need a writable volume"
         raise UsageError(words, ExitCode.CHECKPOINT_UNUSABLE) from error

@@ -1,4 +1,4 @@
-"""Private parameters of one trainer, on its own storage: one file per round, the last two kept.
+"""Private parameters of one trainer, on its own storage: one file per round, the last few kept.
 
 Used by the trainer alone. Nothing here knows the wire. Files are named by the round whose training made them;
 what is newer than a round to be trained belongs to a round that did not count and is discarded.
@@ -26,8 +26,12 @@ _log = logging.getLogger(__name__)
 class PrivateStore:
     """Values of one trainer's private parameters by round; round 0 is what the seed says, which is not stored."""
 
-    def __init__(self, folder: Path, layout: ModelLayout, *, job_uid: str) -> None:
-        """Open the folder (made if absent) of one job's private state; raises OSError."""
+    def __init__(self, folder: Path, layout: ModelLayout, *, job_uid: str, rounds_per_checkpoint: int = 1) -> None:
+        """Open the folder (made if absent) of one job's private state; raises OSError.
+
+        rounds_per_checkpoint: how far servers may go back; states of so many rounds, and one more, are kept.
+        """
+        self._keep = max(KEEP, rounds_per_checkpoint + 1)
         self._layout = layout
         self._digest = layout.digest
         self._folder = folder / f"private-{job_uid}"
@@ -50,7 +54,7 @@ class PrivateStore:
         with draft.open("rb") as written:
             os.fsync(written.fileno())
         draft.replace(path)
-        for old in sorted(self._rounds())[:-KEEP]:
+        for old in sorted(self._rounds())[: -self._keep]:
             self._path(old).unlink(missing_ok=True)
 
     def load(self, round_number: int) -> ModelState:

@@ -50,6 +50,13 @@ def test_the_last_two_rounds_are_kept(store: PrivateStore) -> None:
     assert (store.newest(1), store.newest(4), store.newest()) == (0, 2, 5)
 
 
+def test_as_many_rounds_are_kept_as_servers_may_go_back(tmp_path: Path) -> None:
+    store = PrivateStore(tmp_path, LAYOUT, job_uid="u", rounds_per_checkpoint=4)
+    for number in range(1, 8):
+        store.save(number, state(float(number)))
+    assert [store.newest(number) for number in (2, 3, 7)] == [0, 3, 7]
+
+
 def test_the_newest_not_after_a_round_is_loaded(store: PrivateStore) -> None:
     store.save(2, state(2.0))
     store.save(4, state(4.0))
