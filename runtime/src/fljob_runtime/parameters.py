@@ -187,19 +187,21 @@ class ModelState:
         return ModelState({**self.dense, **other.dense}, {**self.rows, **other.rows})
 
 
-def pack_dense(specs: Iterable[ParamSpec], dense: Mapping[str, Float32Array]) -> Float32Array:
-    """Concatenate the named arrays in the order of the specs. Returns float32 [sum of sizes]."""
-    specs = tuple(specs)
-    vector = np.empty(sum(spec.size for spec in specs), np.float32)
-    offset = 0
+def flat_dense(specs: Iterable[ParamSpec], dense: Mapping[str, Float32Array]) -> list[Float32Array]:
+    """Return the named arrays as float32 vectors in the order of the specs, as views where they are contiguous."""
+    flat = []
     for spec in specs:
         value = dense.get(spec.name)
         if value is None or tuple(value.shape) != spec.shape:
             found = "nothing" if value is None else f"shape {tuple(value.shape)}"
             raise LayoutError(f"parameter {spec.name}: expected shape {spec.shape}, found {found}")
-        vector[offset : offset + spec.size] = value.reshape(-1)
-        offset += spec.size
-    return vector
+        flat.append(np.ascontiguousarray(value, np.float32).reshape(-1))
+    return flat
+
+
+def pack_dense(specs: Iterable[ParamSpec], dense: Mapping[str, Float32Array]) -> Float32Array:
+    """Concatenate the named arrays in the order of the specs. Returns float32 [sum of sizes]."""
+    return np.concatenate([np.empty(0, np.float32), *flat_dense(specs, dense)])
 
 
 def unpack_dense(specs: Iterable[ParamSpec], vector: Float32Array) -> dict[str, Float32Array]:

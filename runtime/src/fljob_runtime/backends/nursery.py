@@ -23,6 +23,7 @@ from fljob_runtime import registry
 from fljob_runtime.backends.parent import die_with_parent, shell_code
 from fljob_runtime.programs import trainer
 from fljob_runtime.programs.arguments import UsageError, read_config, set_up_logging
+from fljob_runtime.transport.heap import keep_freed_pieces
 
 _POLL_S = 0.02
 
@@ -31,6 +32,7 @@ def main() -> None:
     """Serve until standard input closes, then end all children."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     registry.load()
+    keep_freed_pieces()
     _warm_up()
     gc.collect()
     gc.freeze()  # so that a child's garbage collection does not copy the pages it shares

@@ -32,6 +32,7 @@ from fljob_runtime.programs.arguments import (
 from fljob_runtime.server.shard import Shard, ShardConfig
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.errors import exit_code_of
+from fljob_runtime.transport.heap import keep_freed_pieces
 from fljob_runtime.transport.http import HttpPort
 from fljob_runtime.transport.identity import Identity
 from fljob_runtime.transport.metrics import Metrics
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     flags = _parse(arguments)
     common = Common.of(flags)
+    keep_freed_pieces()
     set_up_logging(common.log_level, names.ROLE_SERVER)
     try:
         return _serve(common, flags, read_config(common.config))

@@ -1,19 +1,17 @@
 """Digest of tensor bytes: tells two contents apart, not two adversaries.
 
-sha256 over the length and the CRC-32 of each MiB. The wire is already authenticated, and a trainer can only
-collide with itself; full sha256 costs 2.7 ms/MiB where a gRPC stream costs 1 (measured), this 0.4.
+sha256 over the length and the 128-bit XXH3 of each array. The wire is already authenticated, and a trainer can only
+collide with itself; sha256 of all bytes costs 2.7 ms/MiB where a gRPC stream costs 1 (measured), XXH3 0.1.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterable
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
-
-PIECE_BYTES = 1 << 20
 
 
 class Digest:
@@ -21,33 +19,23 @@ class Digest:
 
     def __init__(self, previous: str = "") -> None:
         self._total = hashlib.sha256(previous.encode())
-        self._crc = 0
+        self._array = xxhash.xxh3_128()
         self._length = 0
 
     def update(self, data: memoryview) -> None:
         """Add bytes of the present array."""
-        while data:
-            piece = data[: PIECE_BYTES - self._length % PIECE_BYTES]
-            self._crc = zlib.crc32(piece, self._crc)
-            self._length += len(piece)
-            data = data[len(piece) :]
-            if self._length % PIECE_BYTES == 0:
-                self._close_piece()
+        self._array.update(data)
+        self._length += len(data)
 
     def end_array(self) -> None:
         """Close the present array: its length is part of the digest."""
-        if self._length % PIECE_BYTES:
-            self._close_piece()
-        self._total.update(self._length.to_bytes(8, "little"))
+        self._total.update(self._array.digest() + self._length.to_bytes(8, "little"))
+        self._array.reset()
         self._length = 0
 
     def hexdigest(self) -> str:
         """Return the digest of the arrays closed so far."""
         return self._total.hexdigest()
-
-    def _close_piece(self) -> None:
-        self._total.update(self._crc.to_bytes(4, "little"))
-        self._crc = 0
 
 
 def digest_of(arrays: Iterable[NDArray[np.generic]], *, previous: str = "") -> str:

@@ -35,7 +35,7 @@ def fold_dense(vectors: Sequence[Float32Array], weights: Sequence[float]) -> Flo
         acc = DenseMean(block.stop - block.start)
         for vector, weight in zip(vectors, weights, strict=True):
             acc.add(vector[block], weight)
-        mean[block] = acc.result()
+        acc.result(mean[block])
     return mean
 
 

@@ -6,20 +6,26 @@ it is sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.errors import PrivateParameterError
-from fljob_runtime.parameters import Int64Array, ModelLayout, ModelState, Scope, pack_dense
+from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout, ModelState, Scope, flat_dense
 from fljob_runtime.server.placement import dense_range, shards_of
 from fljob_runtime.server.staging import Block, BlockKind
+
+_Block = tuple[Block, tuple[NDArray[np.generic], ...]]
 
 
 @dataclass(frozen=True)
 class Payload:
-    """What one shard gets of an update: block headers and their arrays, in the order of the wire."""
+    """What one shard gets of an update: block headers, and arrays that together hold their bytes in the wire's order.
+
+    The dense block's arrays are views of the parameters' own, so that a large model is not copied before it is sent.
+    """
 
     blocks: tuple[Block, ...]
     arrays: tuple[NDArray[np.generic], ...]
@@ -37,12 +43,12 @@ def encode_update(layout: ModelLayout, state: ModelState, num_shards: int) -> li
     PrivateParameterError for a private parameter, LayoutError for a shape or name that the layout has not.
     """
     refuse_private(layout, state)
-    dense = pack_dense(layout.shared_dense, state.dense)
-    parts: list[list[tuple[Block, NDArray[np.generic]]]] = [[] for _ in range(num_shards)]
+    dense = flat_dense(layout.shared_dense, state.dense)
+    parts: list[list[_Block]] = [[] for _ in range(num_shards)]
     for shard, part in enumerate(parts):
-        start, stop = dense_range(dense.size, shard, num_shards)
+        start, stop = dense_range(layout.dense_size, shard, num_shards)
         if stop > start:
-            part.append(_block("", BlockKind.DENSE, dense[start:stop]))
+            part.append((Block("", BlockKind.DENSE, 4 * (stop - start)), _cut(dense, start, stop)))
     for spec in layout.shared_tables:
         if spec.name not in state.rows:
             continue
@@ -53,7 +59,7 @@ def encode_update(layout: ModelLayout, state: ModelState, num_shards: int) -> li
                 part.append(_block(spec.name, BlockKind.ROW_IDS, ids))
                 part.append(_block(spec.name, BlockKind.ROW_VALUES, rows.values[index]))
                 part.append(_block(spec.name, BlockKind.ROW_WEIGHTS, rows.weights[index]))
-    return [Payload(tuple(b for b, _ in part), tuple(a for _, a in part)) for part in parts]
+    return [Payload(tuple(b for b, _ in part), tuple(a for _, arrays in part for a in arrays)) for part in parts]
 
 
 def refuse_private(layout: ModelLayout, state: ModelState) -> None:
@@ -71,5 +77,12 @@ def split_rows(table: str, ids: Int64Array, num_shards: int) -> list[slice | Int
     return [np.flatnonzero(owner == shard) for shard in range(num_shards)]
 
 
-def _block(name: str, kind: BlockKind, array: NDArray[np.generic]) -> tuple[Block, NDArray[np.generic]]:
-    return Block(name, kind, array.nbytes), array
+def _block(name: str, kind: BlockKind, array: NDArray[np.generic]) -> _Block:
+    return Block(name, kind, array.nbytes), (array,)
+
+
+def _cut(arrays: Sequence[Float32Array], start: int, stop: int) -> tuple[Float32Array, ...]:
+    """Return views of the elements start to stop of all arrays in a row."""
+    ends = np.cumsum([array.size for array in arrays])
+    pieces = (a[max(start - e + a.size, 0) : max(stop - e + a.size, 0)] for a, e in zip(arrays, ends, strict=True))
+    return tuple(piece for piece in pieces if piece.size)

@@ -90,8 +90,7 @@ class Answered:
         blocks += [Block(t, BlockKind.ROW_VALUES, a.nbytes) for t, a in zip(self.tables, arrays[dense:], strict=True)]
         told = pb.ExchangeAnswer(applied=answer.applied, staleness=answer.staleness, dropped=answer.dropped)
         yield pb.Chunk(answer=told, blocks=blocks_to_proto(blocks)).SerializeToString()
-        for array in arrays:
-            yield from data_chunks(array)
+        yield from data_chunks(arrays)
 
 
 def answer_exchange(shard: Shard, gate: Gate, messages: Iterator[bytes], context: grpc.ServicerContext) -> Answered:
@@ -174,8 +173,7 @@ def exchange_chunks(header: PushHeader, asked: Asked, arrays: Sequence[NDArray[n
         ),
         blocks=blocks_to_proto(header.blocks),
     ).SerializeToString()
-    for array in arrays:
-        yield from data_chunks(array)
+    yield from data_chunks(arrays)
 
 
 def read_answer(message: bytes) -> Learned:

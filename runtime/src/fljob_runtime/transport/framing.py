@@ -37,14 +37,14 @@ class Frame:
     data: memoryview
 
 
-def pack_data(data: memoryview) -> bytes:
-    """Return the encoding of a Chunk that holds only `data`."""
-    length, prefix = len(data), bytearray((_DATA_TAG,))
+def pack_data(*pieces: memoryview) -> bytes:
+    """Return the encoding of a Chunk that holds only data: these pieces, one behind the other."""
+    length, prefix = sum(len(piece) for piece in pieces), bytearray((_DATA_TAG,))
     while length > 0x7F:
         prefix.append(length & 0x7F | 0x80)
         length >>= 7
     prefix.append(length)
-    return b"".join((prefix, data))
+    return b"".join((prefix, *pieces))
 
 
 def unpack(message: bytes) -> Frame:
@@ -65,11 +65,20 @@ def identity(message: bytes) -> bytes:
     return message
 
 
-def data_chunks(array: NDArray[np.generic]) -> Iterator[bytes]:
-    """Yield the encoded chunks of one block."""
-    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    for start in range(0, len(view), CHUNK_BYTES):
-        yield pack_data(view[start : start + CHUNK_BYTES])
+def data_chunks(arrays: Iterable[NDArray[np.generic]]) -> Iterator[bytes]:
+    """Yield the encoded chunks of a payload: all arrays in a row, in full chunks but for the last."""
+    pieces: list[memoryview] = []
+    room = CHUNK_BYTES
+    for array in arrays:
+        view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        while view:
+            pieces.append(view[:room])
+            view, room = view[room:], room - len(pieces[-1])
+            if room == 0:
+                yield pack_data(*pieces)
+                pieces, room = [], CHUNK_BYTES
+    if pieces:
+        yield pack_data(*pieces)
 
 
 def blocks_to_proto(blocks: Iterable[Block]) -> list[pb.Block]:

@@ -90,8 +90,7 @@ class ShardClient:
 
         def chunks() -> Iterator[bytes]:
             yield first
-            for array in arrays:
-                yield from data_chunks(array)
+            yield from data_chunks(arrays)
 
         def once(left_s: float) -> Receipt:
             ack = self._push(chunks(), timeout=left_s, metadata=self._metadata)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -20,7 +21,7 @@ import numpy as np
 from fljob_api import names
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.errors import BusyError, MalformedError, TransportError
-from fljob_runtime.parameters import Int64Array
+from fljob_runtime.parameters import Float32Array, Int64Array
 from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.server.staging import Block, BlockKind, PushHeader
 from fljob_runtime.server.versions import ShardModel
@@ -135,20 +136,13 @@ class ShardService:
             self._gate.require(context, names.ROLE_TRAINER)
         with self._admitted(str(caller)), self._timed("fljob_server_pull_seconds"):
             model = self._shard.model()
-            dense = model.dense(request.version)
+            dense = [] if request.without_dense else [model.dense(request.version)]
             wanted = [(rows.table, _positions(model, rows)) for rows in request.rows]
             dims = {spec.name: spec.shape[1] for spec in model.layout.shared_tables}
-            blocks = [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted]
-            if not request.without_dense:
-                blocks.insert(0, Block("", BlockKind.DENSE, dense.nbytes))
+            blocks = [Block("", BlockKind.DENSE, array.nbytes) for array in dense]
+            blocks += [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted]
             yield pb.Chunk(blocks=blocks_to_proto(blocks)).SerializeToString()
-            if not request.without_dense:
-                yield from data_chunks(dense)
-            for table, positions in wanted:
-                step = max(1, CHUNK_BYTES // (4 * dims[table]))
-                for start in range(0, len(positions), step):
-                    values = model.rows(request.version, table, positions[start : start + step])
-                    yield from data_chunks(values)
+            yield from data_chunks(chain(dense, _row_values(model, request.version, wanted, dims)))
         self._count("sent", sum(block.num_bytes for block in blocks))
 
     def _exchange(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -270,6 +264,16 @@ def _push_header(message: bytes) -> PushHeader:
         blocks=blocks_from_proto(chunk.blocks),
         layout=p.layout,
     )
+
+
+def _row_values(
+    model: ShardModel, version: int, wanted: Sequence[tuple[str, Int64Array]], dims: Mapping[str, int]
+) -> Iterator[Float32Array]:
+    """Yield the rows' values, gathered a chunk at a time."""
+    for table, positions in wanted:
+        step = max(1, CHUNK_BYTES // (4 * dims[table]))
+        for start in range(0, len(positions), step):
+            yield model.rows(version, table, positions[start : start + step])
 
 
 def _positions(model: ShardModel, rows: pb.RowIds) -> Int64Array:

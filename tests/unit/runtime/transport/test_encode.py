@@ -13,13 +13,26 @@ from fljob_runtime.server.staging import BlockKind
 from fljob_runtime.transport.encode import encode_update
 from support.shards import LAYOUT, update
 
+WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 ROWS = RowSet(np.array([1], np.int64), np.ones((1, 2), np.float32), np.ones(1))
 
 
 def test_dense_parameters_go_in_the_order_of_the_layout() -> None:
     state = replace(update(0.0), dense={"bias": np.full(3, 2, np.float32), "weight": np.ones((2, 3), np.float32)})
     (payload,) = encode_update(LAYOUT, state, 1)
-    assert payload.arrays[0].tolist() == [1, 1, 1, 1, 1, 1, 2, 2, 2]
+    assert [array.tolist() for array in payload.arrays] == [[1, 1, 1, 1, 1, 1], [2, 2, 2]]
+
+
+def test_a_shards_dense_range_may_begin_within_a_parameter() -> None:
+    state = replace(update(0.0), dense={"bias": np.array([6, 7, 8], np.float32), "weight": WEIGHT})
+    _, payload = encode_update(LAYOUT, state, 2)
+    assert [array.tolist() for array in payload.arrays] == [[4, 5], [6, 7, 8]]
+
+
+def test_a_large_parameter_is_not_copied() -> None:
+    state = replace(update(0.0), dense={"bias": np.zeros(3, np.float32), "weight": WEIGHT})
+    (payload,) = encode_update(LAYOUT, state, 1)
+    assert np.shares_memory(payload.arrays[0], WEIGHT)
 
 
 def test_rows_go_as_ids_values_and_weights() -> None:
@@ -29,12 +42,12 @@ def test_rows_go_as_ids_values_and_weights() -> None:
         BlockKind.ROW_VALUES,
         BlockKind.ROW_WEIGHTS,
     ]
-    assert [array.tolist() for array in payload.arrays[1:]] == [[3], [[4.0, 4.0]], [2.0]]
+    assert [array.tolist() for array in payload.arrays[2:]] == [[3], [[4.0, 4.0]], [2.0]]
 
 
 def test_every_row_goes_to_one_shard() -> None:
     payloads = encode_update(LAYOUT, update(0.0, dict.fromkeys(range(40), 1.0)), 3)
-    assert sorted(int(i) for payload in payloads for i in payload.arrays[1]) == list(range(40))
+    assert sorted(int(i) for payload in payloads for i in payload.arrays[-3]) == list(range(40))
 
 
 def test_a_shard_without_rows_gets_only_its_dense_range() -> None:

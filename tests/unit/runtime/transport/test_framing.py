@@ -42,8 +42,18 @@ def test_a_chunk_over_the_limit_is_refused() -> None:
 
 
 def test_an_array_is_cut_into_chunks_of_a_mebibyte() -> None:
-    sizes = [len(unpack(message).data) for message in data_chunks(np.zeros(CHUNK_BYTES // 4 + 3, np.float32))]
+    sizes = [len(unpack(message).data) for message in data_chunks([np.zeros(CHUNK_BYTES // 4 + 3, np.float32)])]
     assert sizes == [CHUNK_BYTES, 12]
+
+
+def test_small_arrays_share_a_chunk() -> None:
+    messages = list(data_chunks([np.array([1, 2], np.uint8), np.empty(0, np.int64), np.array([3], np.uint8)]))
+    assert [bytes(unpack(message).data) for message in messages] == [b"\1\2\3"]
+
+
+def test_an_array_begins_where_the_one_before_ended_within_a_chunk() -> None:
+    arrays = [np.zeros(CHUNK_BYTES - 1, np.uint8), np.array([7, 8], np.uint8)]
+    assert [bytes(unpack(message).data)[-1] for message in data_chunks(arrays)] == [7, 8]
 
 
 def test_blocks_come_back() -> None:
