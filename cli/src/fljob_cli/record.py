@@ -80,7 +80,7 @@ class Record:
         """Return the record with the rounds and the sites' numbers that the progress brings."""
         rounds = {r.round: r for r in self.rounds}
         for summary in progress.training.recent_rounds:
-            rounds[summary.round] = _renewed(rounds.get(summary.round), Round.of(summary))
+            rounds[summary.round] = Round.of(summary)
         sites = dict(self.sites)
         for trainer in progress.trainers:
             part = SiteRound(
@@ -114,11 +114,6 @@ class Record:
         if self.message:
             result["message"] = self.message
         return result | {"model": self.model or None}
-
-
-def _renewed(known: Round | None, told: Round) -> Round:
-    """A restarted coordinator no longer knows the traffic of rounds before it; what was known stays."""
-    return told if known is None or told.bytes else replace(told, bytes=known.bytes)
 
 
 def number(text: str) -> float | None:

@@ -34,12 +34,6 @@ def test_a_round_told_again_replaces_what_was_known() -> None:
     assert [entry.auc for entry in record.rounds] == [0.8]
 
 
-def test_a_restarted_coordinator_that_forgot_the_traffic_does_not_erase_it() -> None:
-    record = Record("movies", MANIFEST).with_progress(progress(summary(1)))
-    record = record.with_progress(progress(summary(1).model_copy(update={"bytes": 0})))
-    assert [entry.bytes for entry in record.rounds] == [64]
-
-
 def test_a_sites_rounds_are_kept_in_order() -> None:
     first = TrainerProgress(name="site-0", round=1, samples=10, auc="0.6")
     second = TrainerProgress(name="site-0", round=2, samples=10, auc="0.7")

@@ -21,7 +21,6 @@ from fljob_runtime.roles.coordinator_metrics import CoordinatorMetrics
 from fljob_runtime.roles.journal import Journal, JournalError
 from fljob_runtime.roles.progress_view import (
     Identity,
-    Traffic,
     TrainerView,
     check_metrics,
     finish_of,
@@ -118,7 +117,6 @@ class Coordinator:
         self._views = {name: TrainerView() for name in rules.trainers}
         for name, record in around.journal.history.failed.items():
             self._views[name] = TrainerView("Failed", message=record.message, exit_code=int(record.exit_code))
-        self._traffic = Traffic()
         self._saved = Saved()
         self._ending: Finished | None = None
         self._shown: tuple[RoundState, int] | None = None
@@ -185,7 +183,6 @@ class Coordinator:
     def _trained(self, trainer: str, report: m.TrainReport, seen: TrainerView) -> Event:
         if fault := check_metrics(report.metrics) if report.round else "":
             return self._distrust(trainer, fault, seen)
-        self._traffic.add(report)
         seen.state, seen.round, seen.seconds = "Idle", report.round, report.seconds
         return Trained(trainer, report)
 
@@ -249,7 +246,7 @@ class Coordinator:
 
     def _log_round(self, round_number: int) -> None:
         commit = self._machine.history.commits[round_number]
-        shown = summary(commit, self._traffic)
+        shown = summary(commit)
         _log.info(
             "round=%d loss=%s auc=%s train_loss=%s participants=%d dropped=%d seconds=%s bytes=%d",
             *(shown.round, shown.loss or "-", shown.auc or "-", shown.train_loss or "-"),
@@ -269,7 +266,7 @@ class Coordinator:
 
     def _progress(self, finish: Finish | None) -> Progress:
         around = self._around
-        progress = view(self._machine, self._views, around.who, self._traffic, finish)
+        progress = view(self._machine, self._views, around.who, finish)
         if not self._saved.model:
             return progress
         model = {"model_uri": self._saved.model, "model_digest": self._saved.digest}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fljob_api.progress import (
@@ -22,7 +22,6 @@ from fljob_api.progress import (
     Training,
     Waiting,
 )
-from fljob_runtime import messages as m
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.rounds.machine import RoundMachine
 from fljob_runtime.rounds.values import Commit, Finished
@@ -69,20 +68,6 @@ class Identity:
     durable: bool
 
 
-@dataclass
-class Traffic:
-    """Bytes that trainers sent and received per round, from their train reports."""
-
-    by_round: dict[int, int] = field(default_factory=dict)
-
-    def add(self, report: m.TrainReport) -> None:
-        """Count one report; rounds beyond the window shown are forgotten."""
-        count = report.bytes_sent + report.bytes_received
-        self.by_round[report.round] = self.by_round.get(report.round, 0) + count
-        for old in [number for number in self.by_round if number < report.round - 2 * _RECENT]:
-            del self.by_round[old]
-
-
 def summarise(sums: Sequence[bytes]) -> dict[str, float]:
     """Merge trainers' MetricSums (JSON) and return the ratios by their public names; undefined ones left out.
 
@@ -110,15 +95,13 @@ def check_metrics(text: bytes) -> str:
     return ""
 
 
-def view(
-    machine: RoundMachine, trainers: Mapping[str, TrainerView], who: Identity, traffic: Traffic, finish: Finish | None
-) -> Progress:
+def view(machine: RoundMachine, trainers: Mapping[str, TrainerView], who: Identity, finish: Finish | None) -> Progress:
     """Return the Progress of this moment (sequence 0: the publisher counts)."""
     shown = sorted(trainers.items(), key=lambda item: (item[1].state not in {"Failed", "Lost"}, item[0]))
     return Progress(
         uid=who.uid,
         incarnation=who.incarnation,
-        training=_training(machine, who, traffic),
+        training=_training(machine, who),
         trainers=[_trainer(name, seen) for name, seen in shown[:_SHOWN_TRAINERS]],
         finish=finish,
     )
@@ -139,7 +122,7 @@ def number(value: float) -> str:
     return f"{value:.6g}" if math.isfinite(value) else ""
 
 
-def summary(commit: Commit, traffic: Traffic) -> RoundSummary:
+def summary(commit: Commit) -> RoundSummary:
     """Return one committed round as shown to people."""
     metrics = commit.metrics or {}
     return RoundSummary(
@@ -150,11 +133,11 @@ def summary(commit: Commit, traffic: Traffic) -> RoundSummary:
         participants=len(commit.accepted),
         dropped=len(commit.dropped),
         seconds=number(commit.seconds),
-        bytes=traffic.by_round.get(commit.round, 0),
+        bytes=commit.num_bytes,
     )
 
 
-def _training(machine: RoundMachine, who: Identity, traffic: Traffic) -> Training:
+def _training(machine: RoundMachine, who: Identity) -> Training:
     history = machine.history
     last = history.last
     evaluated = next((c for c in reversed(history.commits) if c.metrics), None)
@@ -169,7 +152,7 @@ def _training(machine: RoundMachine, who: Identity, traffic: Traffic) -> Trainin
         connected=len(machine.roster.present()),
         metrics=_metrics(evaluated),
         best=_best(best),
-        recent_rounds=[summary(commit, traffic) for commit in rounds],
+        recent_rounds=[summary(commit) for commit in rounds],
         checkpoint=f"version {history.durable[-1]}" if who.durable and history.durable else None,
         waiting_for=_waiting(machine),
     )

@@ -111,6 +111,7 @@ class History:
                 seconds=record.seconds,
                 durable=record.durable,
                 train_metrics=dict(pending.train_metrics),
+                num_bytes=pending.num_bytes,
             )
         )
         self.held = {v for v in self.held if v > record.round - _RELEASE_WINDOW} | {record.round}

@@ -57,6 +57,7 @@ class UnderWay:
             dropped=tuple(sorted(self.unreported())),
             num_samples=sum(report.num_samples for _, report in reports),
             train_metrics=summarise([report.metrics for _, report in reports]) if self.number else {},
+            num_bytes=sum(report.bytes_sent + report.bytes_received for _, report in reports),
         )
 
     def instruction(self, trainer: str, recorded: CohortChosen | None, deadline: float) -> Instruction:

@@ -26,6 +26,7 @@ class Commit:
     durable: bool = False
     train_metrics: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] | None = None
+    num_bytes: int = 0
 
 
 # Events.
@@ -165,13 +166,14 @@ class CohortChosen:
 
 @dataclass(frozen=True)
 class ListAccepted:
-    """The updates that a round is made of; shards hear of it only afterwards."""
+    """The updates that a round is made of, and the bytes that its trainers moved; shards hear of it only afterwards."""
 
     round: int
     accepted: tuple[AcceptedUpdate, ...]
     dropped: tuple[str, ...]
     num_samples: int
     train_metrics: Mapping[str, float]
+    num_bytes: int = 0
 
 
 @dataclass(frozen=True)

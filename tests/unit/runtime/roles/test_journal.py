@@ -27,7 +27,7 @@ ROUND_ZERO: list[Record] = [
 ]
 ROUND_ONE: list[Record] = [
     CohortChosen(1, ("a", "b"), ("a", "b"), "layout"),
-    ListAccepted(1, (UPDATE,), ("b",), 10, {"Loss": 0.123456789012345}),
+    ListAccepted(1, (UPDATE,), ("b",), 10, {"Loss": 0.123456789012345}, num_bytes=77),
     RoundCommitted(1, 0.25, False),
     RoundEvaluated(1, {"AUC": 0.6}),
 ]
@@ -50,6 +50,7 @@ def reopened(path: Path, uid: str = "u") -> Journal:
 def test_commits_come_back_as_they_were(tmp_path: Path) -> None:
     path = written(tmp_path / "j", *ROUND_ZERO, *ROUND_ONE)
     last = reopened(path).history.commits[1]
+    assert last.num_bytes == 77
     assert (last.accepted, last.dropped, last.train_metrics, last.metrics, last.durable, last.seconds) == (
         (UPDATE,),
         ("b",),
