@@ -173,6 +173,7 @@ class OwnCluster:
         self.processes.append(node.start_proxy(self.folder, authority, url))
         self.processes.append(node.start_dns(self.folder, authority, url))
         wait_until("the node to be Ready", self._node_ready, 90, *self.processes)
+        node.favour_pods()
 
     def _node_ready(self) -> bool:
         if self.plane is None:
