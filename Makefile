@@ -27,6 +27,10 @@ test: install ## run the tests; those on a real cluster too with FLJOB_TEST_CLUS
 test-cluster: install ## run only the tests on a real cluster (as root on Linux, or KUBECONFIG)
 	FLJOB_TEST_CLUSTER=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
+.PHONY: chaos
+chaos: install ## kill and pause processes of local jobs at random: ARGS="--runs 200 --mode Sync --seed 1"
+	$(BIN)/python tools/chaos.py $(ARGS)
+
 .PHONY: coverage
 coverage: install ## run the unit and contract tests and hold branch coverage to its floors
 	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report= $(ARGS)
