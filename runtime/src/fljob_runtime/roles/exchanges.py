@@ -36,10 +36,11 @@ class SupersededError(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long unreachable servers are waited for, and how to know that nobody waits for this trainer any more."""
+    """How long unreachable servers are waited for; whether nobody waits for this trainer any more; the newest word."""
 
     reach_s: float
     superseded: Callable[[], bool]
+    newest: Callable[[Train], Train] = lambda known: known
 
 
 class ExchangedRound:
@@ -51,9 +52,7 @@ class ExchangedRound:
         self._servers = servers
         self._begin = begin
         self._patience = patience
-        self._number = Numbered(asked.round, 0, 1, asked.members, asked.share)
-        self.staleness = 0
-        self.dropped = 0
+        self._asked = asked
 
     def train(self) -> LocalUpdate | None:
         """Train until the server has every window; None if it had them already.
@@ -65,23 +64,23 @@ class ExchangedRound:
                 return self._train(self._begin())
             except StaleError as error:
                 self._check_wanted(error)
-                _log.info("event=begin_again round=%d message=%s", self._number.round, error)
+                _log.info("event=begin_again round=%d message=%s", self._asked.round, error)
                 time.sleep(_PAUSE_S)
 
     def _train(self, work: StepwiseRound) -> LocalUpdate | None:
-        done = self._ask(self._number, None, {}).applied
+        self._asked = self._patience.newest(self._asked)
+        begun = Numbered(self._asked.round, 0, 1, self._asked.members, self._asked.share)
+        done = self._ask(begun, None, {}).applied
         if done >= work.num_windows:
             return None
         work.skip(done)
-        work.renew(self._ask(self._number, None, work.rows(done)).values)
+        work.renew(self._ask(begun, None, work.rows(done)).values)
         for window in range(done, work.num_windows):
             self._check_wanted(None)
             made = work.train(window)
             last = window == work.num_windows - 1
-            number = replace(self._number, sequence=window + 1, num_samples=made.num_samples, last=last)
+            number = replace(begun, sequence=window + 1, num_samples=made.num_samples, last=last)
             answer = self._ask(number, made.state, {} if last else work.rows(window + 1))
-            self.staleness = max(self.staleness, answer.staleness)
-            self.dropped += answer.dropped
             if not last:
                 work.renew(answer.values)
         return work.finish()
@@ -98,9 +97,15 @@ class ExchangedRound:
                     raise
             except NotReadyError as error:
                 self._check_wanted(error)
+                if _cohort(self._patience.newest(self._asked)) != _cohort(self._asked):
+                    raise StaleError("the round is begun again with another cohort") from error
                 deadline = time.monotonic() + self._patience.reach_s
             time.sleep(_PAUSE_S)
 
     def _check_wanted(self, error: Exception | None) -> None:
         if self._patience.superseded():
-            raise SupersededError(f"round {self._number.round} went on without this trainer: {error or ''}") from error
+            raise SupersededError(f"round {self._asked.round} went on without this trainer: {error or ''}") from error
+
+
+def _cohort(asked: Train) -> tuple[int, float]:
+    return asked.members, asked.share

@@ -208,7 +208,7 @@ class Trainer:
                 self._around.servers,
                 instruction,
                 lambda: stepwise_round(self._local, self._around.strategy, number, on_progress),
-                Patience(self._around.reach_s, lambda: inbox.superseded(number)),
+                Patience(self._around.reach_s, lambda: inbox.superseded(number), inbox.newest_train),
             )
             return exchanged.train(), older
         self._load(number - 1, number, lambda: inbox.superseded(number))

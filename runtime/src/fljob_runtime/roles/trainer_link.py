@@ -54,6 +54,7 @@ class Inbox:
         self._queue: queue.SimpleQueue[Instruction] = queue.SimpleQueue()
         self._wanted_round: int | None = None
         self._wanted_version: int | None = None
+        self._last_train: Train | None = None
         self._over = False
 
     def put(self, instruction: Instruction) -> None:
@@ -61,6 +62,8 @@ class Inbox:
         match instruction:
             case Train() | Repush():
                 self._wanted_round, self._wanted_version = instruction.round, None
+                if isinstance(instruction, Train):
+                    self._last_train = instruction
             case Initialize():
                 self._wanted_round, self._wanted_version = 0, None
             case Evaluate():
@@ -79,6 +82,11 @@ class Inbox:
             return self._queue.get(timeout=timeout_s)
         except queue.Empty:
             return None
+
+    def newest_train(self, known: Train) -> Train:
+        """Return the newest word on the round of an instruction that is being followed: its cohort may have changed."""
+        last = self._last_train
+        return last if last is not None and last.round == known.round else known
 
     def superseded(self, round_number: int) -> bool:
         """Return whether work on the update of this round has become useless."""

@@ -86,7 +86,8 @@ class LiveRound:
         with self._changed:
             self._check_open()
             member = self._members.setdefault(asked.trainer, _Member())
-            self._expected = max(self._expected, asked.members)
+            self._expected = asked.members  # the coordinator may have begun the round again with fewer
+            self._step_if_complete()
             if asked.sequence > member.applied + 1:
                 raise StaleError(
                     f"exchange {asked.sequence} of round {self.round}, but only {member.applied} of "
@@ -142,7 +143,7 @@ class LiveRound:
             raise NotReadyError(f"step {asked.sequence} of round {self.round} waits for {', '.join(self._missing())}")
 
     def _step_if_complete(self) -> None:
-        if self._missing():
+        if not self._waiting or self._missing():
             return
         contributions = [self._waiting.pop(trainer) for trainer in sorted(self._waiting)]
         self._apply(contributions)

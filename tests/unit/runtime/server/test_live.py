@@ -194,6 +194,25 @@ def test_a_step_does_not_wait_for_a_member_that_has_sent_its_last(tmp_path: Path
     assert dense(exchange(shard, "b", 2, update(1.0), members=2)) == -3.0
 
 
+def test_who_waits_too_long_is_told_for_whom_and_asks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fljob_runtime.server.live.STEP_WAIT_S", 0.05)
+    shard = live(tmp_path, LOCKSTEP)
+    exchange(shard, "b", 0, members=3)
+    with pytest.raises(NotReadyError, match="step 1 of round 1 waits for b, 1 trainers that have not begun"):
+        exchange(shard, "a", 1, update(1.0), members=3)
+
+
+def test_a_smaller_cohort_frees_those_that_waited_for_the_larger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fljob_runtime.server.live.STEP_WAIT_S", 0.05)
+    shard = live(tmp_path, LOCKSTEP)
+    with pytest.raises(NotReadyError):
+        exchange(shard, "a", 1, update(1.0), members=2)
+    answer = exchange(shard, "a", 0, members=1)
+    assert (answer.applied, dense(answer)) == (1, -1.0)
+
+
 def test_those_that_wait_are_freed_when_the_servers_go_back(tmp_path: Path) -> None:
     shard = live(tmp_path, LOCKSTEP)
     exchange(shard, "b", 0, members=2)
