@@ -13,6 +13,7 @@ from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import BusyError, NotReadyError, StaleError, UnreachableError
 from fljob_runtime.messages import AcceptedUpdate
 from fljob_runtime.parameters import ModelLayout, ModelState, ParamSpec
+from fljob_runtime.server.shard import Named
 from fljob_runtime.transport import server_client
 from fljob_runtime.transport.server_client import ServerClient
 from support.shards import DEADLINE_S, NUM_ITEMS, Servers, credentials, initial, update
@@ -105,6 +106,19 @@ def test_a_repeated_push_gets_the_same_receipts(servers: Servers) -> None:
     client = servers.trainer("a")
     receipts = [client.push(1, 0, update(1.0, {3: 1.0}), 1, deadline_s=DEADLINE_S) for _ in range(2)]
     assert receipts[0] == receipts[1]
+
+
+def test_an_update_is_pushed_again_to_shards_of_which_one_has_committed_it(tmp_path: Path) -> None:
+    with Servers.start(tmp_path, 3) as servers:
+        servers.round(0, {"a": initial()})
+        client = servers.trainer("a")
+        first = client.push(1, 0, update(1.0, {3: 1.0}), 1, deadline_s=DEADLINE_S)
+        servers.shards[0].commit(1, [Named("a", 0, first[0].digest)], checkpoint=False)
+        again = client.push(1, 0, update(1.0, {3: 1.0}), 1, deadline_s=DEADLINE_S)
+        assert [receipt.digest for receipt in again] == [receipt.digest for receipt in first]
+        results = servers.coordinator().commit(1, [AcceptedUpdate("a", 0, again)], deadline_s=DEADLINE_S)
+        assert [result.missing for result in results] == [()] * 3
+        assert client.pull(1, {}, deadline_s=DEADLINE_S).dense["bias"].tolist() == [1.0] * 3
 
 
 def test_a_restarted_server_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
+MAX_ELEMENTS = 1 << 40  # of one parameter: four tebibytes, far from where sums of sizes leave 64 bits
 
 
 class Kind(StrEnum):
@@ -53,13 +55,15 @@ class ParamSpec:
             raise LayoutError(f"parameter name {self.name!r}: must have 1 to 253 characters")
         if any(size < 1 for size in self.shape):
             raise LayoutError(f"parameter {self.name}: shape {self.shape} has an empty dimension")
+        if self.size > MAX_ELEMENTS:
+            raise LayoutError(f"parameter {self.name}: {self.size} elements, at most {MAX_ELEMENTS} are possible")
         if self.kind is Kind.ROWS and len(self.shape) != 2:
             raise LayoutError(f"parameter {self.name}: a table needs shape (rows, D), not {self.shape}")
 
     @property
     def size(self) -> int:
         """Return the number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class ModelLayout:
                 ParamSpec(str(r["name"]), tuple(int(n) for n in r["shape"]), Kind(r["kind"]), Scope(r["scope"]))
                 for r in rows
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise LayoutError(f"not a model layout: {error}") from error
         return cls(specs)
 

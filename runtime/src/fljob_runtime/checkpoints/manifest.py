@@ -60,7 +60,7 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(**body)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest: {error}") from error
 
 

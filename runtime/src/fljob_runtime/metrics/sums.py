@@ -142,7 +142,7 @@ class MetricSums:
             if value.keys() != known.keys():
                 raise MetricsError(f"metric sums: unexpected or missing keys {sorted(value.keys() ^ known.keys())}")
             numbers = {name: (int if kind == "int" else float)(value[name]) for name, kind in known.items()}
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
             raise MetricsError(f"metric sums: {error}") from error
         if not all(math.isfinite(number) for number in numbers.values()):
             raise MetricsError("metric sums: a value is not finite")

@@ -93,7 +93,7 @@ def _drop_torn_tail(path: Path) -> list[bytes]:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -108,7 +108,7 @@ def _replay(path: Path, lines: list[bytes], uid: str) -> History:
                 _check_begin(path, kind, value, uid)
             else:
                 history.apply(_READERS[kind](value))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise JournalError(f"{path}, line {number}: damaged ({error}); restore the file or move it away") from error
     return history
 

@@ -103,6 +103,18 @@ class Shard:
             raise MalformedError(f"update of {header.trainer!r} from {header.num_samples} samples; 1 is the least")
         return Intake(header, layout, self._budget, (config.shard, config.num_shards))
 
+    def folded(self, header: PushHeader) -> str:
+        """Return the digest under which the newest version has this update, "" if it has not.
+
+        Asked for where another shard lost the update: a trainer then pushes to all of them again.
+        """
+        with self._lock:
+            round_, names = self._last_list or (0, ())
+            current = self._model is not None and header.round == round_ == self._model.newest
+        ours = (header.job_uid, header.incarnation) == (self.config.job_uid, self.config.incarnation)
+        same = (n.digest for n in names if (n.trainer, n.attempt) == (header.trainer, header.attempt))
+        return next(same, "") if current and ours else ""
+
     def close_push(self, intake: Intake) -> Staged:
         """Check the received update and keep it in place of the trainer's older one. Raises TransportError."""
         header = intake.header
@@ -168,11 +180,10 @@ class Shard:
 
     def exchange(self, asked: Exchange, round_: int, intake: Intake | None) -> Answer:
         """Apply a received contribution, if there is one, and return values. Raises TransportError."""
-        live = self._require_live(round_)
         if intake is None:
-            return live.exchange(asked, None)
+            return self._require_live(round_).exchange(asked, None)
         try:
-            return live.exchange(asked, intake.finish(self.model().locate))
+            return self._require_live(round_).exchange(asked, intake.finish(self.model().locate))
         except (MalformedError, StaleError):
             intake.abort()
             raise
@@ -380,6 +391,11 @@ class Shard:
             bytes_received=bytes_received,
             bytes_sent=bytes_sent,
         )
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Return the memory that updates take, those on their way in too; what went to scratch is not counted."""
+        return self._budget.used_bytes
 
     @property
     def staged_bytes(self) -> int:

@@ -106,6 +106,12 @@ class Budget:
         self._idle: list[_UINT8] = []
         self._lock = threading.Lock()
 
+    @property
+    def used_bytes(self) -> int:
+        """Return the memory taken and not given back."""
+        with self._lock:
+            return self._used
+
     def take(self, num_bytes: int) -> _UINT8 | None:
         """Return memory of this size; None when the update must go to a file."""
         with self._lock:

@@ -5,14 +5,12 @@ Used by shard_service (answer) and shard_client (ask). The first chunk each way 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from fljob_api import names
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.errors import MalformedError
 from fljob_runtime.parameters import Int64Array, ModelState
@@ -20,7 +18,6 @@ from fljob_runtime.server.live import Answer, Exchange
 from fljob_runtime.server.shard import Shard
 from fljob_runtime.server.staging import Block, BlockKind, Intake, PushHeader
 from fljob_runtime.transport.framing import blocks_from_proto, blocks_to_proto, data_chunks, unpack
-from fljob_runtime.transport.identity import Gate
 
 
 @dataclass(frozen=True)
@@ -93,13 +90,15 @@ class Answered:
         yield from data_chunks(arrays)
 
 
-def answer_exchange(shard: Shard, gate: Gate, messages: Iterator[bytes], context: grpc.ServicerContext) -> Answered:
-    """Receive a contribution and apply it. Raises TransportError."""
+def answer_exchange(shard: Shard, messages: Iterator[bytes], require: Callable[[str], object]) -> Answered:
+    """Receive a contribution and apply it. require: raises for a trainer that may not. Raises TransportError."""
     chunk = unpack(next(messages, b"")).header
     if chunk is None or not chunk.HasField("push") or not chunk.HasField("exchange"):
         raise MalformedError("the first chunk of an exchange must hold both its headers")
     header = _push_header(chunk)
-    gate.require(context, names.ROLE_TRAINER, header.trainer)
+    require(header.trainer)
+    wanted = _wanted(shard, chunk.exchange.wanted)
+    asked = _exchange(header, chunk.exchange, wanted)  # before there is anything to give back
     intake = shard.open_exchange(header) if chunk.exchange.sequence else None
     try:
         for message in messages:
@@ -108,8 +107,7 @@ def answer_exchange(shard: Shard, gate: Gate, messages: Iterator[bytes], context
         if intake is not None:
             intake.abort()
         raise
-    wanted = _wanted(shard, chunk.exchange.wanted)
-    answer = shard.exchange(_exchange(header, chunk.exchange, wanted), header.round, intake)
+    answer = shard.exchange(asked, header.round, intake)
     return Answered(answer, tuple(wanted), sum(block.num_bytes for block in header.blocks))
 
 

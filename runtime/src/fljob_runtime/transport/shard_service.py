@@ -21,6 +21,7 @@ import numpy as np
 from fljob_api import names
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.errors import BusyError, MalformedError, TransportError
+from fljob_runtime.messages import Receipt
 from fljob_runtime.parameters import Float32Array, Int64Array
 from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.server.staging import Block, BlockKind, PushHeader
@@ -116,19 +117,10 @@ class ShardService:
     def _push(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> pb.PushAck:
         caller = self._gate.require(context, names.ROLE_TRAINER)
         with self._admitted(str(caller)), self._timed("fljob_server_push_seconds"):
-            header = _push_header(next(messages, b""))
-            self._gate.require(context, names.ROLE_TRAINER, header.trainer)
-            intake = self._shard.open_push(header)
-            try:
-                for message in messages:
-                    intake.write(unpack(message).data)
-            except BaseException:
-                intake.abort()
-                raise
-            staged = self._shard.close_push(intake)
-        self._count("received", staged.num_bytes)
+            receipt = receive_push(self._shard, messages, self._speaks_for(context))
+        self._count("received", receipt.num_bytes)
         self._metrics.set("fljob_server_staged_bytes", self._shard.staged_bytes)
-        return pb.PushAck(shard=self._shard.config.shard, digest=staged.digest, num_bytes=staged.num_bytes)
+        return pb.PushAck(shard=receipt.shard, digest=receipt.digest, num_bytes=receipt.num_bytes)
 
     def _pull(self, request: pb.PullRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         caller = self._gate.caller(context)
@@ -148,7 +140,7 @@ class ShardService:
     def _exchange(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         caller = self._gate.require(context, names.ROLE_TRAINER)
         with self._admitted(str(caller)), self._timed("fljob_server_exchange_seconds"):
-            answered = answer_exchange(self._shard, self._gate, messages, context)
+            answered = answer_exchange(self._shard, messages, self._speaks_for(context))
             yield from answered.chunks()
         self._count("received", answered.received)
         self._count("sent", answered.sent)
@@ -189,6 +181,10 @@ class ShardService:
         return pb.ShutdownAck()
 
     # What all calls share.
+
+    def _speaks_for(self, context: grpc.ServicerContext) -> Callable[[str], object]:
+        """Return what raises IdentityError unless the caller is the trainer of this name."""
+        return lambda trainer: self._gate.require(context, names.ROLE_TRAINER, trainer)
 
     def _answering(self, method: Callable[[_A, grpc.ServicerContext], _R]) -> Callable[[_A, grpc.ServicerContext], _R]:
         def handle(request: _A, context: grpc.ServicerContext) -> _R:
@@ -242,6 +238,26 @@ class ShardService:
         with self._lock:
             self._bytes[direction] += num_bytes
         self._metrics.add(f"fljob_server_{direction}_bytes_total", num_bytes)
+
+
+def receive_push(shard: Shard, messages: Iterator[bytes], require: Callable[[str], object]) -> Receipt:
+    """Receive one update and stage it whole, or nothing of it. require: raises for a trainer that may not push.
+
+    What the newest version has already is not read again. Raises TransportError.
+    """
+    header = _push_header(next(messages, b""))
+    require(header.trainer)
+    if digest := shard.folded(header):
+        return Receipt(shard.config.shard, digest, 0)
+    intake = shard.open_push(header)
+    try:
+        for message in messages:
+            intake.write(unpack(message).data)
+    except BaseException:
+        intake.abort()
+        raise
+    staged = shard.close_push(intake)
+    return Receipt(shard.config.shard, staged.digest, staged.num_bytes)
 
 
 def _push_header(message: bytes) -> PushHeader:

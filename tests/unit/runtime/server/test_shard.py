@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,17 @@ def test_the_missing_update_can_be_pushed_again_and_the_commit_repeated(tmp_path
     assert shard.commit(1, named(staged), checkpoint=False).missing == ("a",)
     push(shard, update(1.0), 1, "a")
     assert shard.commit(1, named(staged), checkpoint=False).missing == ()
+
+
+def test_a_folded_update_is_known_until_the_round_is_undone(tmp_path: Path) -> None:
+    shard = begun(tmp_path)
+    staged = push(shard, update(1.0), 1, "a")
+    assert shard.folded(staged.header) == ""
+    commit(shard, 1, staged)
+    assert shard.folded(staged.header) == staged.digest
+    assert shard.folded(replace(staged.header, attempt=1)) == shard.folded(replace(staged.header, incarnation=1)) == ""
+    shard.restore(0)
+    assert shard.folded(staged.header) == ""
 
 
 def test_a_repeated_commit_answers_the_same(tmp_path: Path) -> None:
