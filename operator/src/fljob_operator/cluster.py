@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
 from kubernetes.aio import client, config
 
 from fljob_api import API_VERSION, GROUP, PLURAL, VERSION, names
@@ -191,7 +192,7 @@ class RealCluster:
         try:
             response = await self.api.call_api(*request, _request_timeout=self.timeout_s)
             text = await response.read()
-        except (OSError, TimeoutError, client.ApiException) as error:
+        except (OSError, aiohttp.ClientError, client.ApiException) as error:
             self.metrics.requested(method, 0)
             raise ClusterError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
         self.metrics.requested(method, response.status)

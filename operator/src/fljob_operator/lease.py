@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fljob_operator.cluster import ClusterError, RealCluster
+from fljob_operator.cluster import ClusterClient, ClusterError
 from fljob_operator.desired import Manifest
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class Lease:
     """One lease, and what this process last saw of it."""
 
-    cluster: RealCluster
+    cluster: ClusterClient
     namespace: str
     name: str
     identity: str

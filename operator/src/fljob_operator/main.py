@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fljob_operator.cluster import ClusterError, RealCluster
+from fljob_operator.cluster import ClusterClient, ClusterError, RealCluster
 from fljob_operator.controller import Controller, run_workers
 from fljob_operator.desired import Defaults
 from fljob_operator.lease import Lease
@@ -26,6 +26,7 @@ from fljob_operator.wakeups import Wake, Wakeups
 
 log = logging.getLogger("fljob_operator")
 API_OUTAGE_BUDGET_S = 600.0
+RETRY_S = 5.0
 
 
 def main() -> None:
@@ -112,7 +113,7 @@ async def _watching(settings: Settings, wake: Wake) -> AsyncIterator[Wakeups]:
         await asyncio.to_thread(wakeups.stop)
 
 
-async def _resync(settings: Settings, cluster: RealCluster, controller: Controller, metrics: OperatorMetrics) -> None:
+async def _resync(settings: Settings, cluster: ClusterClient, controller: Controller, metrics: OperatorMetrics) -> None:
     """List all FLJobs now and every few minutes: finds what a watch lost, and forgets what is gone."""
     while True:
         try:
@@ -127,7 +128,7 @@ async def _resync(settings: Settings, cluster: RealCluster, controller: Controll
                 controller.resync(key)
         except ClusterError as error:
             log.warning("listing FLJobs failed: %s", error)
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(RETRY_S)
             continue
         await asyncio.sleep(settings.resync_s)
 

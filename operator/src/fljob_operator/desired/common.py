@@ -23,15 +23,13 @@ def owner_reference(job: FLJob) -> dict[str, Any]:
     }
 
 
-def metadata(job: FLJob, name: str, incarnation: int, *, role: str = "", owned: bool = True) -> dict[str, Any]:
+def metadata(job: FLJob, name: str, incarnation: int, *, role: str = "") -> dict[str, Any]:
     """Return a child's metadata."""
     labels = names.owned_labels(job.metadata.name, job.metadata.uid) | {names.LABEL_INCARNATION: str(incarnation)}
     if role:
         labels[names.LABEL_ROLE] = role
-    value: dict[str, Any] = {"name": name, "namespace": job.metadata.namespace, "labels": labels}
-    if owned:
-        value["ownerReferences"] = [owner_reference(job)]
-    return value
+    owners = [owner_reference(job)]
+    return {"name": name, "namespace": job.metadata.namespace, "labels": labels, "ownerReferences": owners}
 
 
 def with_hash(manifest: Manifest) -> Manifest:
