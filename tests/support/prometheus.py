@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,11 @@ class Prometheus:
         """Return the value of a query with one series, None before there is one."""
         found = self.ask(expr)
         return float(found[0]["value"][1]) if len(found) == 1 else None
+
+    def ask_since(self, expr: str, begin: float) -> list[dict[str, Any]]:
+        """Return the series that a query has had at any second from Unix time `begin` on."""
+        query = self._get("query_range", query=expr, start=f"{begin:.0f}", end=f"{time.time():.0f}", step="1")
+        return list(query["data"]["result"])
 
     def alerts(self) -> set[str]:
         """Return the names of all alerts that fire or are about to."""
