@@ -15,12 +15,12 @@ from typing import Any
 
 FLOORS = {
     "api/src/fljob_api": 99.0,
-    "operator/src/fljob_operator/reconcile": 94.0,
+    "operator/src/fljob_operator/reconcile": 95.0,
     "operator/src/fljob_operator/policies": 99.0,
     "operator/src/fljob_operator/desired": 97.0,
-    "operator/src/fljob_operator": 70.0,
+    "operator/src/fljob_operator": 90.0,
     "runtime/src/fljob_runtime/rounds": 95.0,
-    "runtime/src/fljob_runtime/algorithms": 88.0,
+    "runtime/src/fljob_runtime/algorithms": 97.0,
     "runtime/src/fljob_runtime/server": 97.0,
 }
 
