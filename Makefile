@@ -77,6 +77,10 @@ bench: install ## measure local training beside plain PyTorch, and the server be
 	$(BIN)/python bench/local.py $(ARGS)
 	$(BIN)/python bench/server_stream.py
 
+.PHONY: bench-load
+bench-load: install ## a hundred trainers that only pull and push, against two shards, for ten minutes: ARGS="--seconds 60"
+	$(BIN)/python bench/load.py $(ARGS)
+
 .PHONY: bench-modes
 bench-modes: install ## every mode beside pooled training on the same data: ARGS="--data-root DIR" (half an hour on MovieLens-1M)
 	$(BIN)/python bench/modes.py $(ARGS)

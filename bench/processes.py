@@ -93,3 +93,18 @@ def _megabytes(pid: int) -> tuple[float, float]:
         if line.startswith("Pss:"):
             proportional = int(line.split()[1]) / 1024
     return peak, proportional
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of one process, 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("VmRSS:")), 0.0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU that one process used so far, in user and system mode."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICK
