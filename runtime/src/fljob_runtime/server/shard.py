@@ -254,7 +254,9 @@ class Shard:
             self._model = model
             self._last_list = (round_, accepted)
             for trainer in [t for t, update in self._staged.items() if update.header.round <= round_]:
-                self._staged.pop(trainer).buffers.free()
+                self._staged.pop(trainer).buffers.free(
+                    reusable=round_ > 0
+                )  # no update is as large as the initial values
         return ()
 
     def _cut(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:

@@ -95,8 +95,9 @@ class Locator(Protocol):
 class Budget:
     """Memory that staged updates may take together; thread-safe.
 
-    Keeps what was given back for the next update of the same size: fresh memory costs a page fault per 4 KiB,
-    more than the copy into it.
+    Keeps what was given back for the next update of about the same size: fresh memory costs a page fault per 4 KiB,
+    more than the copy into it. Sizes are rounded up, by an eighth at most: updates of rows are never equally long, and
+    what fits no other one would be kept for nothing.
     """
 
     def __init__(self, limit_bytes: int, scratch: Path) -> None:
@@ -113,17 +114,20 @@ class Budget:
             return self._used
 
     def take(self, num_bytes: int) -> _UINT8 | None:
-        """Return memory of this size; None when the update must go to a file."""
+        """Return memory of at least this size; None when the update must go to a file."""
+        size = _rounded(num_bytes)
         with self._lock:
-            if self._used + num_bytes > self._limit:
+            if self._used + size > self._limit:
+                size = num_bytes
+            if self._used + size > self._limit:
                 return None
-            self._used += num_bytes
+            self._used += size
             for index, array in enumerate(self._idle):
-                if array.size == num_bytes:
+                if array.size == size:
                     return self._idle.pop(index)
             while self._idle and self._used + sum(array.size for array in self._idle) > self._limit:
                 self._idle.pop(0)
-        return np.empty(num_bytes, np.uint8)
+        return np.empty(size, np.uint8)
 
     def give(self, memory: _UINT8, *, reusable: bool) -> None:
         """Return memory; not reusable while someone may still read it."""
@@ -131,6 +135,12 @@ class Budget:
             self._used -= memory.size
             if reusable and memory.size:
                 self._idle.append(memory)
+
+
+def _rounded(num_bytes: int) -> int:
+    """Return the next multiple of an eighth of the size's highest power of two."""
+    step = 1 << max(0, num_bytes.bit_length() - 4)
+    return -(-num_bytes // step) * step
 
 
 class Buffers:
