@@ -96,8 +96,8 @@ class Budget:
     """Memory that staged updates may take together; thread-safe.
 
     Keeps what was given back for the next update of about the same size: fresh memory costs a page fault per 4 KiB,
-    more than the copy into it. Sizes are rounded up, by an eighth at most: updates of rows are never equally long, and
-    what fits no other one would be kept for nothing.
+    more than the copy into it. Updates of rows are never equally long, so sizes are rounded up, by an eighth at most,
+    and a somewhat larger piece serves too; what fitted no other one would be kept for nothing.
     """
 
     def __init__(self, limit_bytes: int, scratch: Path) -> None:
@@ -121,10 +121,12 @@ class Budget:
                 size = num_bytes
             if self._used + size > self._limit:
                 return None
+            fitting = [(array.size, at) for at, array in enumerate(self._idle) if size <= array.size <= 1.25 * size]
+            if fitting and self._used + min(fitting)[0] <= self._limit:
+                found = self._idle.pop(min(fitting)[1])
+                self._used += found.size
+                return found
             self._used += size
-            for index, array in enumerate(self._idle):
-                if array.size == size:
-                    return self._idle.pop(index)
             while self._idle and self._used + sum(array.size for array in self._idle) > self._limit:
                 self._idle.pop(0)
         return np.empty(size, np.uint8)
