@@ -64,7 +64,7 @@ class LoadTrainer(threading.Thread):
         self._servers = ServerClient(config.servers, credentials, incarnation=config.incarnation, layout=LAYOUT)
         self._dice = np.random.default_rng(list(self.name.encode()))
         scores = self._dice.normal(size=_SAMPLES).astype(np.float32)
-        self._metrics = MetricSums.of(scores, (scores > 0).astype(np.float32)).to_json()
+        self._metrics = MetricSums.of(scores, (scores > 0).astype(np.float32)).to_bytes()
         self._stream: CoordinatorStream | None = None
         self.stopping = False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,13 @@ def make_targets(folder: Path) -> list[Target]:
     return [
         _target("framing", [[message] for message in _push(1)], lambda m: unpack(m[0] if m else b""), TransportError),
         *_conversions(),
-        _target("metrics", [[_metrics()]], lambda m: MetricSums.from_json(b"".join(m)), MetricsError),
+        _target("metrics", [[_metrics()]], lambda m: MetricSums.from_bytes(b"".join(m)), MetricsError),
+        _target(
+            "metrics, inflated",
+            [[zlib.decompress(_metrics())]],
+            lambda m: MetricSums.from_bytes(zlib.compress(b"".join(m), level=1)),
+            MetricsError,
+        ),
         _target("layout", [[LAYOUT.to_json()]], lambda m: ModelLayout.from_json(b"".join(m)), LayoutError),
         _pushes(folder, "push", 1),
         _pushes(folder, "first push", 0),
@@ -216,7 +223,7 @@ def _protos(name: str, valid: Iterable[_P], kind: type[_P], read: Callable[[_P],
 
 def _metrics() -> bytes:
     logits = np.linspace(-2.0, 2.0, 9, dtype=np.float32)
-    return MetricSums.of(logits, (logits > 0.3).astype(np.float32)).to_json()
+    return MetricSums.of(logits, (logits > 0.3).astype(np.float32)).to_bytes()
 
 
 # Files.

@@ -56,7 +56,7 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """The update of a round is staged at every shard. `metrics` is JSON of MetricSums over training."""
+    """The update of a round is staged at every shard. `metrics` is a MetricSums over training."""
 
     round: int
     attempt: int
@@ -71,7 +71,7 @@ class TrainReport:
 
 @dataclass(frozen=True)
 class EvaluateReport:
-    """`version` was evaluated. `metrics` is JSON of MetricSums over the held-out pairs."""
+    """`version` was evaluated. `metrics` is a MetricSums over the held-out pairs."""
 
     version: int
     metrics: bytes

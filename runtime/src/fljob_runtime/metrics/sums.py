@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -118,8 +119,8 @@ class MetricSums:
             num_samples=n,
         )
 
-    def to_json(self) -> bytes:
-        """Return the wire form: numbers in full precision, cells as differences."""
+    def to_bytes(self) -> bytes:
+        """Return the wire form: deflated JSON with numbers in full precision and cells as differences."""
         h = self.histogram
         value: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "histogram"}
         value["histogram"] = {
@@ -128,21 +129,19 @@ class MetricSums:
             "positives": h.positives.tolist(),
             "negatives": h.negatives.tolist(),
         }
-        return json.dumps(value, separators=(",", ":")).encode()
+        return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), level=1)
 
     @classmethod
-    def from_json(cls, text: bytes) -> MetricSums:
-        """Parse and check the wire form; raises MetricsError on anything that `to_json` cannot have written."""
-        if len(text) > MAX_BYTES:
-            raise MetricsError(f"metric sums of {len(text)} bytes; the limit is {MAX_BYTES}")
+    def from_bytes(cls, wire: bytes) -> MetricSums:
+        """Parse and check the wire form; raises MetricsError on anything that `to_bytes` cannot have written."""
         try:
-            value: dict[str, Any] = json.loads(text)
+            value: dict[str, Any] = json.loads(_inflated(wire))
             histogram = _read_histogram(value.pop("histogram"))
             known = {f.name: f.type for f in fields(cls) if f.name != "histogram"}
             if value.keys() != known.keys():
                 raise MetricsError(f"metric sums: unexpected or missing keys {sorted(value.keys() ^ known.keys())}")
             numbers = {name: (int if kind == "int" else float)(value[name]) for name, kind in known.items()}
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, zlib.error) as error:
             raise MetricsError(f"metric sums: {error}") from error
         if not all(math.isfinite(number) for number in numbers.values()):
             raise MetricsError("metric sums: a value is not finite")
@@ -151,6 +150,15 @@ class MetricSums:
         if numbers["num_samples"] != int(histogram.positives.sum() + histogram.negatives.sum()):
             raise MetricsError("metric sums: the histogram counts another number of samples")
         return cls(**numbers, histogram=histogram)  # type: ignore[arg-type]  # each has its field's type, see above
+
+
+def _inflated(wire: bytes) -> bytes:
+    """Inflate one whole stream of at most MAX_BYTES; raises ValueError or zlib.error."""
+    stream = zlib.decompressobj()
+    text = stream.decompress(wire, MAX_BYTES)
+    if not stream.eof or stream.unused_data:
+        raise ValueError(f"not one whole deflated text of at most {MAX_BYTES} bytes")
+    return text
 
 
 def _read_histogram(value: dict[str, Any]) -> DyadicHistogram:

@@ -69,7 +69,7 @@ class Identity:
 
 
 def summarise(sums: Sequence[bytes]) -> dict[str, float]:
-    """Merge trainers' MetricSums (JSON) and return the ratios by their public names; undefined ones left out.
+    """Merge trainers' MetricSums and return the ratios by their public names; undefined ones left out.
 
     Raises MetricsError on malformed sums.
     """
@@ -83,7 +83,7 @@ def summarise(sums: Sequence[bytes]) -> dict[str, float]:
 @functools.lru_cache(maxsize=64)
 def _parse(text: bytes) -> MetricSums:
     """Parse a report's sums once for its check, its trainer's row and the round's total."""
-    return MetricSums.from_json(text)
+    return MetricSums.from_bytes(text)
 
 
 def check_metrics(text: bytes) -> str:

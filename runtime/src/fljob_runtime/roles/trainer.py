@@ -185,7 +185,7 @@ class Trainer:
             attempt=_ATTEMPT,
             receipts=(),
             num_samples=update.num_samples,
-            metrics=update.metrics.to_json(),
+            metrics=update.metrics.to_bytes(),
             seconds=time.monotonic() - started,
             cpu_seconds=time.process_time() - cpu,
             bytes_received=self._around.servers.bytes_received - self._received,
@@ -275,7 +275,7 @@ class Trainer:
         self._take_private(wanted.version)
         evaluation = self._local.evaluate()
         seconds = time.monotonic() - started
-        self._around.report(EvaluateReport(wanted.version, evaluation.sums.to_json(), seconds))
+        self._around.report(EvaluateReport(wanted.version, evaluation.sums.to_bytes(), seconds))
         self._around.metrics.evaluated(evaluation.sums.compute().loss, evaluation.auc)
 
     def _committed(self, instruction: Committed) -> None:

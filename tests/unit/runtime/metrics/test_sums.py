@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 
 import numpy as np
 import pytest
 
-from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.metrics.sums import MAX_BYTES, MetricsError, MetricSums
 
 LOGITS = np.array([0.0, 0.0, math.log(3.0), -math.log(3.0)], np.float32)  # probabilities 1/2 1/2 3/4 1/4
 LABELS = np.array([1.0, 0.0, 1.0, 0.0], np.float32)
@@ -57,7 +58,7 @@ def test_nothing_gives_no_number_rather_than_zero() -> None:
 
 def test_wire_form_round_trips() -> None:
     sums = MetricSums.of(LOGITS, LABELS).with_ranks(np.array([3.0]))
-    back = MetricSums.from_json(sums.to_json())
+    back = MetricSums.from_bytes(sums.to_bytes())
     assert back.compute() == sums.compute()
 
 
@@ -90,6 +91,22 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
     ],
 )
 def test_malformed_wire_forms_are_refused(change: dict[str, object], message: str) -> None:
-    value = json.loads(MetricSums.of(LOGITS, LABELS).to_json()) | change
+    value = json.loads(zlib.decompress(MetricSums.of(LOGITS, LABELS).to_bytes())) | change
     with pytest.raises(MetricsError, match=message):
-        MetricSums.from_json(json.dumps(value).encode())
+        MetricSums.from_bytes(zlib.compress(json.dumps(value).encode()))
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"",
+        b"{}",
+        MetricSums().to_bytes()[:-1],
+        MetricSums().to_bytes() + b"x",
+        zlib.compress(b" " * MAX_BYTES + b"{}"),
+        zlib.compress(b"["),
+    ],
+)
+def test_what_is_not_one_whole_deflated_text_within_the_limit_is_refused(wire: bytes) -> None:
+    with pytest.raises(MetricsError):
+        MetricSums.from_bytes(wire)
