@@ -1,9 +1,13 @@
-"""Local training alone, in one process and one thread: a plain PyTorch loop beside our LocalTrainer."""
+"""Local training alone, one thread a process: a plain PyTorch loop beside our LocalTrainer."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
 
 import numpy as np
 import torch
@@ -16,6 +20,8 @@ from fljob_runtime.data.examples import Examples, SiteData
 from fljob_runtime.models.base import make_model
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
 
+_START_S = 60.0
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -25,6 +31,7 @@ class Compute:
     ours: list[float]
     train_cpu_s: list[float]
     evaluate_cpu_s: list[float]
+    train_wall_s: list[float]
 
 
 class PlainNcf(nn.Module):
@@ -41,6 +48,18 @@ class PlainNcf(nn.Module):
         return self.tower(torch.cat([self.user(users), self.item(items)], 1)).squeeze(1)
 
 
+def on_all_cores(job: FLJob, repeats: int) -> list[Compute]:
+    """Train with nothing else of ours around, in one process per core at once: they share caches and memory."""
+    cores = len(os.sched_getaffinity(0))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, context, initializer=_wait_for_all, initargs=(context.Barrier(cores),)) as pool:
+        return [started.result() for started in [pool.submit(measure, job, repeats) for _ in range(cores)]]
+
+
+def _wait_for_all(barrier: Barrier) -> None:
+    barrier.wait(_START_S)
+
+
 def measure(job: FLJob, repeats: int) -> Compute:
     """Train one site's data with both, in turn."""
     torch.set_num_threads(1)
@@ -51,7 +70,7 @@ def measure(job: FLJob, repeats: int) -> Compute:
     model = make_model(spec.model.name, spec.model.parameters, data, spec.seed)
     trainer = LocalTrainer(model, model.layout(), data, TrainPlan.of(spec, "site-0"))
     plain = PlainNcf(data.num_users, data.num_items)
-    result = Compute([], [], [], [])
+    result = Compute([], [], [], [], [])
     for number in range(repeats + 1):
         examples = data.epoch(np.random.default_rng(number))
         plain_s = _plain_epoch(plain, examples, spec.strategy.batch_size)
@@ -63,6 +82,7 @@ def measure(job: FLJob, repeats: int) -> Compute:
         if number > 0:
             _note(result, data, plain_s, ours_s)
             result.train_cpu_s.append(train_cpu)
+            result.train_wall_s.append(ours_s)
             result.evaluate_cpu_s.append(time.process_time() - cpu)
     return result
 
