@@ -112,7 +112,11 @@ def _checked(root: Path, job_uid: str, version: int, path: Path) -> Manifest:
     if (manifest.job_uid, manifest.version) != (job_uid, version):
         raise CheckpointError(f"{path}: is of version {manifest.version} of job {manifest.job_uid}")
     for file in manifest.files:
-        if not inside(root, file.path).is_file():
+        try:
+            there = inside(root, file.path).is_file()
+        except OSError as error:  # such as a name that no file system takes
+            raise CheckpointError(f"{path}: {file.path[:200]}: {error.strerror}") from error
+        if not there:
             raise CheckpointError(f"{path}: {file.path} is missing")
     return manifest
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fljob_runtime.parameters import Float32Array, ModelLayout, ModelState, RowSet, Scope
+from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout, ModelState, RowSet, Scope
 
 KEEP = 2
 _PREFIX, _SUFFIX = "private-", ".safetensors"
@@ -64,10 +64,26 @@ class PrivateStore:
         """
         for number in sorted((n for n in self._rounds() if n <= round_number), reverse=True):
             try:
-                return _unflatten(load_file(self._path(number)))
-            except (SafetensorError, KeyError, OSError) as error:
+                return self._checked(_unflatten(load_file(self._path(number))))
+            except (SafetensorError, KeyError, ValueError, LayoutError, OSError) as error:
                 _log.warning("private state of round %d is damaged and skipped: %s", number, error)
         return ModelState({}, {})
+
+    def _checked(self, state: ModelState) -> ModelState:
+        """Return the state if it fits the layout; raises LayoutError or ValueError."""
+        for name, value in state.dense.items():
+            if value.dtype != np.float32 or value.shape != self._layout[name].shape:
+                raise ValueError(f"{name}: {value.dtype} {value.shape}, not float32 {self._layout[name].shape}")
+        for name, rows in state.rows.items():
+            num_rows, width = self._layout[name].shape
+            if rows.ids.dtype != np.int64 or rows.values.dtype != np.float32:
+                raise ValueError(f"{name}: ids {rows.ids.dtype} and values {rows.values.dtype}, not int64 and float32")
+            if rows.ids.ndim != 1 or rows.values.shape != (len(rows.ids), width):
+                raise ValueError(f"{name}: {rows.ids.shape} ids and values {rows.values.shape}, not rows of {width}")
+            ids = rows.ids
+            if len(ids) and not (ids[0] >= 0 and ids[-1] < num_rows and (ids[1:] > ids[:-1]).all()):
+                raise ValueError(f"{name}: ids are not ascending within {num_rows} rows")
+        return state
 
     def discard_after(self, round_number: int) -> None:
         """Delete what is newer than a round: it belongs to rounds that did not count."""

@@ -85,15 +85,20 @@ class History:
         elif isinstance(record, RoundEvaluated):
             self._replace(record.round, metrics=dict(record.metrics))
         elif isinstance(record, Rewound):
-            del self.commits[record.version + 1 :]
-            self.held &= set(range(record.version + 1))
-            self.cohort, self.accepted = None, None
+            self._rewind(record.version)
         elif isinstance(record, TrainerFailed):
             self.failed[record.trainer] = record
         elif isinstance(record, TrainerMended):
             self.failed.pop(record.trainer, None)
         elif isinstance(record, Finished):
             self.failed.clear()  # who starts the job again has mended it, or will be told again
+
+    def _rewind(self, version: int) -> None:
+        if not NO_VERSION <= version <= self.committed:
+            raise ValueError(f"version {version} cannot be gone back to from {self.committed}: the journal is damaged")
+        del self.commits[version + 1 :]
+        self.held = {v for v in self.held if v <= version}
+        self.cohort, self.accepted = None, None
 
     def _commit(self, record: RoundCommitted) -> None:
         if record.round == self.committed:

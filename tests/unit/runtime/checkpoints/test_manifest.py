@@ -81,6 +81,11 @@ def test_a_manifest_whose_file_is_gone_is_skipped(tmp_path: Path) -> None:
     assert versions(tmp_path) == []
 
 
+def test_a_manifest_that_names_a_file_beyond_what_file_systems_take_is_skipped(tmp_path: Path) -> None:
+    write_manifest(tmp_path, Manifest(UID, 2, (ShardFileName(f"{UID}/2/{'5' * 300}", "0" * 64),), ("d",)))
+    assert versions(tmp_path) == []
+
+
 def test_another_job_s_manifest_is_skipped(tmp_path: Path) -> None:
     foreign = durable(tmp_path, 2, uid="other").read_bytes()
     durable(tmp_path, 2).write_bytes(foreign)

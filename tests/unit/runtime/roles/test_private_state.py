@@ -77,6 +77,30 @@ def test_a_damaged_file_is_passed_over(store: PrivateStore, tmp_path: Path) -> N
     assert store.load(3).dense["bias"].tolist() == [2.0]
 
 
+@pytest.mark.parametrize(
+    "users",
+    [
+        RowSet(np.array([1, 10]), np.ones((2, 2), np.float32)),
+        RowSet(np.array([-1, 4]), np.ones((2, 2), np.float32)),
+        RowSet(np.array([4, 1]), np.ones((2, 2), np.float32)),
+        RowSet(np.array([2**62, -(2**62)]), np.ones((2, 2), np.float32)),
+        RowSet(np.array([1, 4]), np.ones((2, 3), np.float32)),
+        RowSet(np.array([1, 4]), np.ones((2, 2), np.float64)),  # type: ignore[arg-type]
+    ],
+)
+def test_rows_that_do_not_fit_the_layout_are_passed_over(store: PrivateStore, users: RowSet) -> None:
+    store.save(2, state(2.0))
+    store.save(3, ModelState({"bias": np.array([3.0], np.float32)}, {"users": users}))
+    assert store.load(3).dense["bias"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("bias", [np.ones(2, np.float32), np.ones(1, np.float64)])
+def test_dense_values_that_do_not_fit_the_layout_are_passed_over(store: PrivateStore, bias: np.ndarray) -> None:
+    store.save(2, state(2.0))
+    store.save(3, ModelState({"bias": bias}, {}))
+    assert store.load(3).dense["bias"].tolist() == [2.0]
+
+
 def test_nothing_stored_is_an_empty_state(store: PrivateStore) -> None:
     assert store.load(7) == ModelState({}, {})
 

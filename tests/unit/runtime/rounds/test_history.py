@@ -36,6 +36,12 @@ def test_a_rewind_forgets_newer_rounds_and_what_was_under_way() -> None:
     assert (history.committed, history.accepted) == (1, None)
 
 
+@pytest.mark.parametrize("version", [-2, 3, 10**30])
+def test_a_rewind_to_what_was_never_there_is_damage(version: int) -> None:
+    with pytest.raises(ValueError, match=f"version {version} cannot be gone back to from 2"):
+        committed(0, 1, 2).apply(Rewound(version))
+
+
 def test_with_the_last_word_failures_are_forgotten() -> None:
     history = committed(0)
     history.apply(TrainerFailed("a", ExitCode.BAD_DATA, "torn"))
