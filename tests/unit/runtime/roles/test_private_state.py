@@ -85,7 +85,7 @@ def test_a_damaged_file_is_passed_over(store: PrivateStore, tmp_path: Path) -> N
         RowSet(np.array([4, 1]), np.ones((2, 2), np.float32)),
         RowSet(np.array([2**62, -(2**62)]), np.ones((2, 2), np.float32)),
         RowSet(np.array([1, 4]), np.ones((2, 3), np.float32)),
-        RowSet(np.array([1, 4]), np.ones((2, 2), np.float64)),  # type: ignore[arg-type]
+        RowSet(np.array([1, 4]), np.ones((2, 2), np.float64)),
     ],
 )
 def test_rows_that_do_not_fit_the_layout_are_passed_over(store: PrivateStore, users: RowSet) -> None:
