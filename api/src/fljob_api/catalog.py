@@ -1,4 +1,4 @@
-"""What the built-in registries hold: names of models, datasets, optimizers, selectors, and their parameters.
+"""What the built-in registries hold: names of models, datasets, optimizers, selectors, strategies; and parameters.
 
 Plain data generated from the runtime's classes (`make generate` writes catalog.json; a contract test
 compares), so that `fljob validate` and the operator refuse a wrong name or parameter without importing torch.
@@ -44,7 +44,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All built-ins: kind (`models`, `datasets`, `optimizers`, `selectors`, `serverOptimizers`) → name → entry."""
+    """All built-ins: kind (`models`, `datasets`, `optimizers`, `selectors`, `serverOptimizers`, `strategies`) → name →
+    entry."""
 
     kinds: Mapping[str, Mapping[str, Entry]]
 

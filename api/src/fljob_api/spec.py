@@ -35,8 +35,9 @@ from fljob_api.rules import (
     frozen_unless_suspended,
     list_map,
 )
-from fljob_api.strategy import StrategySpec
+from fljob_api.strategy import StrategyName, StrategySpec
 
+_SGD_ALONE = (StrategyName.FED_NOVA, StrategyName.SCAFFOLD)
 _BY_NAME = list_map("name")
 
 
@@ -113,7 +114,8 @@ class TrainerSpec(ApiModel):
     data: DataSource | None = Field(None, description="Left out for a dataset that generates itself (synthetic).")
     storage: StorageSource | None = Field(
         None,
-        description="Keeps private parameters over restarts; without it a lost pod means fresh private rows.",
+        description="Keeps private parameters, and Scaffold's control variates, over restarts; without it a lost pod "
+        "begins with fresh ones.",
     )
     resources: Resources | None = None
     node_selector: Labels | None = Field(None, description="Labels of the nodes that reach the data.")
@@ -307,6 +309,20 @@ class FLJobSpec(ApiModel):
             message="suspend needs a checkpoint to resume from; set spec.checkpoint",
             holds=lambda s: s.checkpoint is not None or not s.suspend,
             field="suspend",
+        ),
+        Rule(
+            cel="!has(self.strategy.name) || !(self.strategy.name in ['FedNova', 'Scaffold']) || "
+            "self.optimizer.name == 'SGD'",
+            message="FedNova and Scaffold are defined for optimizer.name SGD alone; set it, or take FedAvg or FedProx",
+            holds=lambda s: s.strategy.name not in _SGD_ALONE or s.optimizer.name == "SGD",
+            field="optimizer.name",
+        ),
+        Rule(
+            cel="!has(self.strategy.name) || self.strategy.name != 'Scaffold' || "
+            "!has(self.optimizer.parameters) || !('momentum' in self.optimizer.parameters)",
+            message="Scaffold is defined for SGD without momentum; remove optimizer.parameters.momentum",
+            holds=lambda s: s.strategy.name is not StrategyName.SCAFFOLD or "momentum" not in s.optimizer.parameters,
+            field="optimizer.parameters",
         ),
     )
 

@@ -16,6 +16,9 @@ class StrategyName(StrEnum):
     """Federated algorithms."""
 
     FED_AVG = "FedAvg"
+    FED_PROX = "FedProx"
+    FED_NOVA = "FedNova"
+    SCAFFOLD = "Scaffold"
 
 
 class Mode(StrEnum):
@@ -90,8 +93,27 @@ class StrategySpec(ApiModel):
             ),
             field="rowAveraging",
         ),
+        Rule(
+            cel="!has(self.name) || self.name == 'FedAvg' || !has(self.mode) || self.mode == 'Sync'",
+            message="FedProx, FedNova and Scaffold are for mode Sync; in other modes leave name at FedAvg",
+            holds=lambda s: s.name is StrategyName.FED_AVG or s.mode is Mode.SYNC,
+            field="name",
+        ),
+        Rule(
+            cel="!has(self.serverOptimizer) || !has(self.name) || self.name != 'Scaffold'",
+            message="Scaffold takes the plain mean; remove serverOptimizer",
+            holds=lambda s: s.server_optimizer is None or s.name is not StrategyName.SCAFFOLD,
+            field="serverOptimizer",
+        ),
     )
-    name: StrategyName = StrategyName.FED_AVG
+    name: StrategyName = Field(
+        StrategyName.FED_AVG,
+        description="FedAvg; FedProx: local steps held near the shared values; FedNova: changes divided by the number "
+        "of steps behind them; Scaffold: local steps corrected by control variates. All but FedAvg in mode Sync only.",
+    )
+    parameters: Parameters = Field(
+        default_factory=dict, description='What the algorithm takes: FedProx {mu: "0.01"}, the others nothing.'
+    )
     mode: Mode = Field(
         Mode.SYNC,
         description="Sync: one update per trainer and round. StepSync: one step of the server per mini-batch of all. "

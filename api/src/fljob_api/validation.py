@@ -151,7 +151,9 @@ def _unknown_names(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:
     )
     for kind, use, path in uses:
         yield from catalog.check(kind, use.name, use.parameters, path=path, others=bool(spec.imports))
-    server = spec.strategy.server_optimizer
+    strategy = spec.strategy
+    yield from catalog.check("strategies", strategy.name, strategy.parameters, path="spec.strategy", others=None)
+    server = strategy.server_optimizer
     if server is not None:  # servers load no module of the user's
         where = "spec.strategy.serverOptimizer"
         yield from catalog.check("serverOptimizers", server.name, server.parameters, path=where, others=None)

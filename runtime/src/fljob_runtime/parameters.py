@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
 Int64Array = NDArray[np.int64]
+BESIDE = "@"  # in the name of what an algorithm keeps beside a parameter: `weight@c`; no model's own has it
 MAX_ELEMENTS = 1 << 40  # of one parameter: four tebibytes, far from where sums of sizes leave 64 bits
 
 
@@ -96,6 +97,11 @@ class ModelLayout:
     def shared_tables(self) -> tuple[ParamSpec, ...]:
         """Return the shared tables, in layout order."""
         return self.select(Kind.ROWS, Scope.SHARED)
+
+    @property
+    def model(self) -> ModelLayout:
+        """Return the layout of the model's own parameters, without what an algorithm keeps beside them."""
+        return ModelLayout(tuple(spec for spec in self.specs if BESIDE not in spec.name))
 
     @property
     def dense_size(self) -> int:

@@ -1,6 +1,6 @@
 """One explicit table per kind of thing that a manifest can name: name to class, filled by a decorator.
 
-Models, datasets, optimizers and selectors register here; `spec.imports` adds a user's own. The
+Models, datasets, optimizers, selectors and strategies register here; `spec.imports` adds a user's own. The
 schema of each entry's parameters is plain data (`catalog`): a manifest can be checked without torch.
 """
 
@@ -25,6 +25,7 @@ BUILT_IN_MODULES = (
     "fljob_runtime.training.optimizers",
     "fljob_runtime.selection",
     "fljob_runtime.algorithms.server_optimizers",
+    "fljob_runtime.algorithms.modes",
 )
 
 
@@ -36,6 +37,7 @@ class RegistryKind(StrEnum):
     OPTIMIZER = "optimizers"
     SELECTOR = "selectors"
     SERVER_OPTIMIZER = "serverOptimizers"
+    STRATEGY = "strategies"
 
 
 class RegistryError(ValueError):

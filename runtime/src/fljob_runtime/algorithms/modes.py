@@ -1,14 +1,26 @@
-"""The server's side of each mode, made from the strategy of a job. Called by the server program."""
+"""The algorithm of a job, and the server's side of its mode, made from its strategy.
+
+Called by the trainer's setup and by the server program.
+"""
 
 from __future__ import annotations
 
 from fljob_api.strategy import Mode, RowAveraging, StrategySpec
-from fljob_runtime.algorithms import server_optimizers
+from fljob_runtime.algorithms import fednova, fedprox, scaffold, server_optimizers  # noqa: F401 - they register
+from fljob_runtime.algorithms.algorithm import Algorithm
 from fljob_runtime.algorithms.async_sgd import Async
 from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.algorithms.geo import Geo
 from fljob_runtime.algorithms.server_optimizers import ServerOptimizer
 from fljob_runtime.algorithms.step_sync import StepSync
+from fljob_runtime.registry import RegistryKind, find, parse_parameters
+
+
+def algorithm(strategy: StrategySpec) -> Algorithm:
+    """Return the algorithm that the strategy names; raises RegistryError for an unknown parameter."""
+    cls, schema = find(RegistryKind.STRATEGY, strategy.name)
+    made: Algorithm = cls(parse_parameters("spec.strategy.parameters", schema, strategy.parameters))
+    return made
 
 
 def server_optimizer(strategy: StrategySpec) -> ServerOptimizer | None:

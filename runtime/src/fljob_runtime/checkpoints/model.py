@@ -1,7 +1,7 @@
 """The finished model: all shards' parts of one version in one safetensors file, with what it is in its metadata.
 
 Called by the coordinator at the end. One table is in memory at a time. Private parameters are not part of it:
-they never left their trainers, and signature.json says so.
+they never left their trainers, and signature.json says so; nor is what an algorithm keeps beside the model's own.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
         raise CheckpointError(f"the shards of version {manifest.version} have different layouts")
     paths = [inside(root, file.path) for file in manifest.files]
     dense = unpack_dense(layout.shared_dense, _whole_dense(paths, layout))
-    tensors = [Tensor(name, values.shape, partial(np.asarray, values)) for name, values in dense.items()]
-    tensors += [Tensor(t.name, t.shape, partial(_whole_table, paths, t)) for t in layout.shared_tables]
-    signature = _signature(manifest, layout, about)
+    model = layout.model
+    tensors = [Tensor(t.name, t.shape, partial(np.asarray, dense[t.name])) for t in model.shared_dense]
+    tensors += [Tensor(t.name, t.shape, partial(_whole_table, paths, t)) for t in model.shared_tables]
+    signature = _signature(manifest, model, about)
     relative = f"{manifest.job_uid}/model/{MODEL}"
     # The uid is not in the model's file: the same job gives the same digest wherever it runs.
     metadata = {"format": FORMAT, "signature": json.dumps(signature, sort_keys=True)}

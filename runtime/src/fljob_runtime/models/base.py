@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from fljob_runtime.parameters import Kind, ModelLayout, ParamSpec
+from fljob_runtime.parameters import BESIDE, Kind, LayoutError, ModelLayout, ParamSpec
 from fljob_runtime.registry import RegistryKind, find, parse_parameters
 
 
@@ -43,8 +43,10 @@ class RecommenderModel(nn.Module, ABC):
         return {name: column for name, column in self.TABLES.items() if name in names}
 
     def layout(self) -> ModelLayout:
-        """Return names, shapes and kinds of all parameters, in module order; all of them shared."""
+        """Return names, shapes and kinds of all parameters, in module order; all of them shared. Raises LayoutError."""
         tables = self.tables()
+        if taken := [name for name, _ in self.named_parameters() if BESIDE in name]:
+            raise LayoutError(f"parameters {taken}: a name may not have {BESIDE!r} in it; rename them in the model")
         return ModelLayout(
             tuple(
                 ParamSpec(name, tuple(value.shape), Kind.ROWS if name in tables else Kind.DENSE)

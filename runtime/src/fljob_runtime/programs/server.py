@@ -19,7 +19,7 @@ from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_api.metric_names import SERVER
-from fljob_runtime.algorithms.modes import exchange_rule, server_optimizer
+from fljob_runtime.algorithms.modes import algorithm, exchange_rule, server_optimizer
 from fljob_runtime.errors import TransportError
 from fljob_runtime.programs.arguments import (
     Common,
@@ -119,6 +119,7 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         checkpoint=checkpoint,
         weighting=config.spec.strategy.weighting,
         row_averaging=config.spec.strategy.rows,
+        averaging=algorithm(config.spec.strategy).averaging(config.spec),
         optimizer=optimizer,
         exchange=exchange_rule(config.spec.strategy, optimizer),
         max_staleness=config.spec.strategy.max_staleness,

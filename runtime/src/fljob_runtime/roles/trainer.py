@@ -172,7 +172,7 @@ class Trainer:
             return
         started, cpu = time.monotonic(), time.process_time()
         self._around.pulse.begin("Training", round_number, self._local.samples_per_round)
-        self._around.store.discard_after(round_number - 1)
+        self._go_back_to(round_number - 1)
         update, older = self._update(instruction)
         if update is None:
             if kept is not None and kept.round == round_number:
@@ -314,6 +314,14 @@ class Trainer:
             self._local.load(stored)
             self._private_round = wanted
         return stored
+
+    def _go_back_to(self, round_number: int) -> None:
+        """Discard what is stored of later rounds; say so when nothing is stored of this one or earlier ones."""
+        store = self._around.store
+        store.discard_after(round_number)
+        if store.needed and round_number > 0 and not store.newest():
+            words = "what stays with this trainer (private parameters, control variates) begins anew"
+            _log.warning("event=fresh_state after_round=%d message=nothing is stored here: %s", round_number, words)
 
     def _keep_private(self, round_number: int, older: ModelState, newer: ModelState) -> None:
         if not self._around.store.needed:

@@ -36,5 +36,5 @@ def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
     spec = config.spec
     model = make_model(spec.model.name, spec.model.parameters, data, spec.seed)
     scopes = {scope.name: Scope(scope.scope.value.lower()) for scope in spec.parameter_scopes}
-    layout = model.layout().with_scopes(scopes)
-    return LocalTrainer(model, layout, data, TrainPlan.of(spec, trainer))
+    plan = TrainPlan.of(spec, trainer)
+    return LocalTrainer(model, plan.algorithm.layout(model.layout().with_scopes(scopes)), data, plan)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fljob_api.strategy import RowAveraging, Weighting
+from fljob_runtime.algorithms.algorithm import FEDAVG, Averaging
 from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, read_shard, write_shard
 from fljob_runtime.errors import (
@@ -27,8 +26,9 @@ from fljob_runtime.errors import (
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
 from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout
 from fljob_runtime.server.digest import digest_of
-from fljob_runtime.server.fold import FoldedRows, fold_dense, fold_rows
+from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.live import Answer, Exchange, LiveRound, folded
+from fljob_runtime.server.round_mean import RoundMean
 from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 class ShardConfig:
     """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints.
 
-    optimizer: applies rounds' means; None makes the mean the next version. exchange: the rule of a mode in which values
-    change within a round, None for Sync.
+    averaging: the algorithm's. optimizer: applies rounds' means; None makes the mean the next version. exchange: the
+    rule of a mode in which values change within a round, None for Sync.
     """
 
     job_uid: str
@@ -54,6 +54,7 @@ class ShardConfig:
     checkpoint: Path | None = None
     weighting: Weighting = Weighting.SAMPLES
     row_averaging: RowAveraging = RowAveraging.TOUCHED
+    averaging: Averaging = FEDAVG
     optimizer: ServerOptimizer | None = None
     exchange: ExchangeRule | None = None
     max_staleness: int | None = None
@@ -283,17 +284,18 @@ class Shard:
             live.end(reason)
 
     def _advance(self, model: ShardModel, round_: int, updates: list[Staged]) -> None:
-        uniform = self.config.weighting is Weighting.UNIFORM
-        weights = [1.0 if uniform else float(update.header.num_samples) for update in updates]
-        dense = fold_dense([update.dense for update in updates], weights)
+        config = self.config
+        mean = RoundMean(updates, config.weighting, config.row_averaging, config.averaging if round_ else FEDAVG)
+        old = model.dense(round_ - 1) if round_ else None
+        dense = mean.dense(old, model.layout, (config.shard, config.num_shards))
         rows = {
-            spec.name: self._fold_table(spec.name, model, updates, weights)
+            spec.name: mean.table(spec.name, model.table(spec.name))
             for spec in model.layout.shared_tables
             if any(spec.name in update.rows for update in updates)
         }
         slots = model.slots(round_ - 1) if round_ else ()
-        if self.config.optimizer is not None and round_:
-            dense, slots = self._step(self.config.optimizer, model, dense, rows)
+        if config.optimizer is not None and round_:
+            dense, slots = self._step(config.optimizer, model, dense, rows)
         changed = [array for name in rows for array in (rows[name].positions, rows[name].values)]
         if round_ == 0:
             digest = digest_of([dense, *changed], previous=model.layout.digest)
@@ -315,13 +317,6 @@ class Shard:
             optimizer.step(values, averaged.values - values, state)
             rows |= {key: FoldedRows(where, array) for key, array in zip(keys, [values, *state], strict=True)}
         return dense, slots
-
-    def _fold_table(self, name: str, model: ShardModel, updates: list[Staged], weights: list[float]) -> FoldedRows:
-        touching = [(u.rows[name], w) for u, w in zip(updates, weights, strict=True) if name in u.rows]
-        if self.config.row_averaging is RowAveraging.TOUCHED:
-            return fold_rows([rows for rows, _ in touching], model.table(name))
-        by_client = [replace(rows, weights=np.full(len(rows.positions), w)) for rows, w in touching]
-        return fold_rows(by_client, model.table(name), over_all=sum(weights))
 
     def _save(self, model: ShardModel) -> tuple[str, str]:
         config = self.config

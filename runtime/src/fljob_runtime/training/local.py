@@ -16,15 +16,18 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fljob_api.spec import FLJobSpec
+from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart, NoParameters
+from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, SiteData, epoch_rng
 from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.models.base import RecommenderModel
-from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet
+from fljob_runtime.parameters import BESIDE, Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet, Scope
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 
 EVALUATION_BATCH = 16_384
+Correction = Callable[[Tensor, Tensor], None]  # changes the gradients of a mini-batch of users and items
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class TrainPlan:
     batch_size: int
     local_epochs: int = 1
     inner_steps: int = 0
+    algorithm: Algorithm = FedAvg(NoParameters())  # noqa: RUF009 - without state
 
     @classmethod
     def of(cls, spec: FLJobSpec, client: str) -> TrainPlan:
@@ -52,6 +56,7 @@ class TrainPlan:
             batch_size=strategy.batch_size,
             local_epochs=0 if steps else strategy.local_epochs or 1,
             inner_steps=steps,
+            algorithm=algorithm(strategy),
         )
 
 
@@ -76,12 +81,18 @@ class Evaluation:
 
 
 class LocalTrainer:
-    """One client's model and data. Not thread-safe: one round or evaluation at a time."""
+    """One client's model and data. Not thread-safe: one round or evaluation at a time.
+
+    layout: the model's parameters, and what the plan's algorithm keeps beside them, which is zero at first.
+    """
 
     def __init__(self, model: RecommenderModel, layout: ModelLayout, data: SiteData, plan: TrainPlan) -> None:
         self.model, self.layout, self.data, self.plan = model, layout, data, plan
         self._parameters = dict(model.named_parameters())
-        self._tables = model.tables()
+        beside = {s.name: torch.zeros(s.shape) for s in layout.specs if s.name not in self._parameters}
+        self._tensors: dict[str, Tensor] = {**self._parameters, **beside}
+        columns = model.tables()
+        self._tables = {s.name: columns[_of(s.name)] for s in layout.specs if s.kind is Kind.ROWS}
         self._round_cache: tuple[int, Examples] | None = None
         self._steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
 
@@ -103,20 +114,20 @@ class LocalTrainer:
 
     def needed_rows(self, train_round: int = 0, *, evaluation: bool = False) -> dict[str, Int64Array]:
         """Return the ids, sorted and unique, of each table's rows that a round, the evaluation, or both will read."""
-        parts: list[Examples] = []
-        if train_round:
-            parts.append(self.round_examples(train_round))
-        if evaluation:
-            parts.append(self.data.held_out().examples)
-        return {name: np.flatnonzero(self._counts(name, parts)) for name in self._tables}
+        trained = [self.round_examples(train_round)] if train_round else []
+        evaluated = [self.data.held_out().examples] if evaluation else []
+        return {
+            name: np.flatnonzero(self._counts(name, [*trained, *(evaluated if name in self._parameters else [])]))
+            for name in self._tables
+        }
 
     def load(self, state: ModelState) -> None:
         """Put values into the model; rows that are not in `state` stay as they are."""
         with torch.no_grad():
             for name, value in state.dense.items():
-                self._parameters[name].copy_(_tensor(value))
+                self._tensors[name].copy_(_tensor(value))
             for name, rows in state.rows.items():
-                self._parameters[name][_tensor(rows.ids)] = _tensor(rows.values)
+                self._tensors[name][_tensor(rows.ids)] = _tensor(rows.values)
 
     def values(self, rows: dict[str, Int64Array]) -> ModelState:
         """Return copies of all dense values and of the rows asked for."""
@@ -130,13 +141,17 @@ class LocalTrainer:
         """
         examples = self.round_examples(train_round)
         optimizer = self.plan.optimizer.make(self.model.parameters(), self.plan.learning_rate)
-        metrics = self.fit(examples, optimizer, on_progress)
-        self._round_cache = None
-        rows = {}
+        touched, weights = {}, {}
         for name in self._tables:
             counts = self._counts(name, [examples])
-            ids = np.flatnonzero(counts)
-            rows[name] = RowSet(ids, self._values(name)[ids], counts[ids].astype(np.float64))
+            touched[name] = np.flatnonzero(counts)
+            weights[name] = counts[touched[name]].astype(np.float64)
+        rule = self.plan.algorithm.begin(self._start(touched))
+        metrics = self.fit(examples, optimizer, on_progress, self._correction(rule) if rule else None)
+        if rule is not None:
+            rule.end(math.ceil(len(examples) / self.plan.batch_size))
+        self._round_cache = None
+        rows = {name: RowSet(ids, self._values(name)[ids], weights[name]) for name, ids in touched.items()}
         state = ModelState(self._dense(), rows)
         self._check_finite(state)
         return LocalUpdate(state, len(examples), metrics)
@@ -146,14 +161,37 @@ class LocalTrainer:
         examples: Examples,
         optimizer: torch.optim.Optimizer,
         on_progress: Callable[[TrainProgress], None] = silent,
+        correct: Correction | None = None,
     ) -> MetricSums:
-        """Run the optimizer over the examples once, in their order and in batches."""
+        """Run the optimizer over the examples once, in their order and in batches; `correct` comes before each step."""
         record = TrainRecord(self.plan.client, len(examples), on_progress)
         self.model.train()
         for users, items, labels in batches(examples, self.plan.batch_size):
             self.backward(users, items, labels, record)
+            if correct is not None:
+                correct(users, items)
             optimizer.step()
         return record.sums()
+
+    def _start(self, rows: dict[str, Int64Array]) -> LocalStart:
+        """Return what the algorithm sees of a round that begins, which trains these rows."""
+        shared = [s.name for s in self.layout.model.specs if s.scope is Scope.SHARED]
+        values = {name: self._values(name) for name in self._tensors}
+        return LocalStart(values, {name: rows.get(name, ...) for name in shared}, self.plan.learning_rate)
+
+    def _correction(self, rule: LocalRound) -> Correction:
+        """Return what lets the rule change the gradients of each shared parameter."""
+        shared = [(s.name, self._parameters[s.name]) for s in self.layout.model.specs if s.scope is Scope.SHARED]
+
+        def correct(users: Tensor, items: Tensor) -> None:
+            rows = {"user": users.numpy(), "item": items.numpy()}
+            for name, parameter in shared:
+                if parameter.grad is not None:
+                    rule.correct(
+                        name, parameter.grad.numpy(), rows[self._tables[name]] if name in self._tables else ...
+                    )
+
+        return correct
 
     def backward(self, users: Tensor, items: Tensor, labels: Tensor, record: TrainRecord) -> None:
         """Leave the gradients of one batch's mean loss in the parameters. users, items, labels: [B]."""
@@ -225,7 +263,7 @@ class LocalTrainer:
         return counts
 
     def _values(self, name: str) -> Float32Array:
-        values: Float32Array = self._parameters[name].detach().numpy()
+        values: Float32Array = self._tensors[name].detach().numpy()
         return values
 
     def _dense(self) -> dict[str, Float32Array]:
@@ -237,6 +275,11 @@ def batches(examples: Examples, size: int, start: int = 0, stop: int | None = No
     users, items, labels = _tensor(examples.users), _tensor(examples.items), _tensor(examples.labels)
     for at in range(start, len(examples) if stop is None else min(stop, len(examples)), size):
         yield users[at : at + size], items[at : at + size], labels[at : at + size]
+
+
+def _of(name: str) -> str:
+    """Return the parameter beside which this one is kept, itself if none."""
+    return name.partition(BESIDE)[0]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -15,9 +15,10 @@ from fljob_runtime.checkpoints.manifest import Manifest
 from fljob_runtime.checkpoints.model import assemble_model
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import ModelState, RowSet
+from fljob_runtime.parameters import ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.server.shard import Shard
-from support.shards import DIM, LAYOUT, NUM_ITEMS, UID, config, named, push
+from fljob_runtime.transport.encode import encode_update
+from support.shards import DIM, LAYOUT, NUM_ITEMS, UID, config, header, named, push
 
 ITEMS = np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM)
 STATE = ModelState(
@@ -84,3 +85,18 @@ def test_parts_in_another_order_are_refused(tmp_path: Path) -> None:
     swapped = Manifest(UID, 0, manifest.files[::-1], manifest.part_digests[::-1])
     with pytest.raises(CheckpointError, match=r"holds \(job, version, shard, shards\)"):
         assemble_model(tmp_path, swapped, {})
+
+
+def test_what_an_algorithm_keeps_beside_a_parameter_is_not_part_of_the_model(tmp_path: Path) -> None:
+    layout = ModelLayout((ParamSpec("w", (2,)), ParamSpec("w@c", (2,)), ParamSpec("w@ci", (2,), scope=Scope.PRIVATE)))
+    shard = Shard(config(tmp_path))
+    state = ModelState({name: np.full(2, value, np.float32) for name, value in (("w", 1.0), ("w@c", 2.0))}, {})
+    (payload,) = encode_update(layout, state, 1)
+    intake = shard.open_push(header(payload, 0, "a", layout=layout.to_json()))
+    intake.write(b"".join(array.tobytes() for array in payload.arrays))
+    done = shard.commit(0, named(shard.close_push(intake)), checkpoint=True)
+    manifest = Manifest(UID, 0, (ShardFileName(done.checkpoint, done.checkpoint_digest),), (done.digest,))
+    path = tmp_path / assemble_model(tmp_path, manifest, {}).path
+    signature = json.loads((path.parent / "signature.json").read_text())
+    assert {name: values.tolist() for name, values in load_file(path).items()} == {"w": [1.0, 1.0]}
+    assert ([row["name"] for row in signature["layout"]], signature["privateParameters"]) == (["w"], [])

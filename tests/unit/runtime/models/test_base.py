@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fljob_runtime import registry
 from fljob_runtime.models.base import DatasetShape, RecommenderModel, make_model
-from fljob_runtime.parameters import Kind, ParamSpec
+from fljob_runtime.parameters import Kind, LayoutError, ParamSpec
 from fljob_runtime.registry import ParametersModel, RegistryError, RegistryKind, UnknownNameError
 
 
@@ -88,3 +88,10 @@ def test_a_class_that_is_no_model_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(registry._TABLES[RegistryKind.MODEL], "odd", (Odd, ParametersModel))
     with pytest.raises(TypeError, match="Odd must derive from RecommenderModel"):
         make_model("odd", {}, Shape(), 0)
+
+
+def test_a_name_that_an_algorithm_could_keep_something_under_is_refused() -> None:
+    model = make_model("own", {}, Shape(), 0)
+    model.register_parameter("offset@c", nn.Parameter(torch.zeros(2)))
+    with pytest.raises(LayoutError, match=r"\['offset@c'\]: a name may not have '@' in it"):
+        model.layout()

@@ -128,7 +128,7 @@ def bench(tmp_path: Path, inbox: Inbox | None = None, **spec: Any) -> Bench:
 
     local = fresh()
     reports: list[Report] = []
-    server, box = Server(fresh().initial_state()), inbox or PatientInbox()
+    server, box = Server(fresh().initial_state().shared(local.layout)), inbox or PatientInbox()
     around = Surroundings(
         make_local=fresh,
         strategy=job.spec.strategy,
@@ -266,3 +266,49 @@ def test_a_restart_trains_on_with_the_private_state_of_the_committed_round(tmp_p
     whole = pushed([(*counted, Train(2, FAR))], tmp_path / "whole")
     torn = pushed([counted, (Train(2, FAR),), (Train(2, FAR),)], tmp_path / "torn")
     assert equal(whole, torn)
+
+
+SCAFFOLD: dict[str, Any] = {
+    "strategy": {"name": "Scaffold", "batchSize": 10},
+    "optimizer": {"name": "SGD", "learningRate": "0.1"},
+}
+
+
+def test_a_clients_control_variates_stay_with_it_and_the_shared_ones_are_pushed(tmp_path: Path) -> None:
+    made = bench(tmp_path, **SCAFFOLD)
+    made.follow(Initialize(), Train(1, FAR))
+    names = {name for _, state in made.server.pushed for name in (*state.dense, *state.rows)}
+    assert {name.partition("@")[2] for name in names} == {"", "c"}
+
+
+def test_a_restart_trains_on_with_its_control_variates(tmp_path: Path) -> None:
+    counted = (Train(1, FAR), Committed(1, accepted=True))
+    whole = bench(tmp_path / "whole", **SCAFFOLD)
+    whole.follow(*counted, Train(2, FAR))
+    bench(tmp_path / "torn", **SCAFFOLD).follow(*counted)
+    torn = bench(tmp_path / "torn", **SCAFFOLD)
+    torn.follow(Train(2, FAR))
+    assert equal(whole.server.pushed[-1][1], torn.server.pushed[-1][1])
+
+
+def test_control_variates_of_a_round_that_did_not_count_are_forgotten(tmp_path: Path) -> None:
+    dropped, straight = bench(tmp_path / "dropped", **SCAFFOLD), bench(tmp_path / "straight", **SCAFFOLD)
+    dropped.follow(Train(1, FAR), Committed(1, accepted=False), Train(2, FAR))
+    straight.follow(Train(2, FAR))
+    assert equal(dropped.server.pushed[-1][1], straight.server.pushed[-1][1])
+
+
+def test_a_trainer_without_its_storage_says_that_it_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench(tmp_path, **SCAFFOLD).follow(Train(2, FAR))
+    assert "event=fresh_state after_round=1" in caplog.text
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_trainer_with_all_it_needs_says_nothing_of_storage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    made = bench(tmp_path, **SCAFFOLD)
+    made.follow(*(Train(n, FAR) for n in range(1, number + 1)))
+    assert "fresh_state" not in caplog.text
