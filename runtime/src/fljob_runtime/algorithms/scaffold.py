@@ -68,6 +68,8 @@ class ControlVariates:
     def end(self, num_steps: int) -> None:
         """Replace cᵢ by cᵢ⁺, and c by c + cᵢ⁺ - cᵢ, which is this client's part of the server's mean."""
         values = self._start.values
+        if not self._start.learning_rate:
+            return  # nothing moved, which says nothing of the gradients
         scale = np.float32(1.0 / (num_steps * self._start.learning_rate))
         for name, rows in self._start.touched.items():
             way = self._x[name] - values[name][rows]

@@ -53,6 +53,12 @@ def test_option_two_makes_the_new_c_i_and_the_clients_part_of_c() -> None:
     assert (values["w@ci"].tolist(), values["w@c"].tolist()) == ([1.0], [3.0])
 
 
+def test_steps_of_no_length_leave_the_control_variates_alone() -> None:
+    values = values_of(x=1.0, c=0.5, c_i=0.25)
+    scaffold().begin(LocalStart(values, {"w": ...}, learning_rate=0.0)).end(num_steps=4)
+    assert (float(values["w@c"][0]), float(values["w@ci"][0])) == (0.5, 0.25)
+
+
 def test_rows_that_the_round_does_not_train_keep_their_control_variate() -> None:
     shape = (3, 1)
     values = {name: np.ones(shape, np.float32) for name in ("table", "table@c", "table@ci")}
