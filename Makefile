@@ -85,6 +85,10 @@ bench: install ## measure local training beside plain PyTorch, and the server be
 bench-load: install ## a hundred trainers that only pull and push, against two shards, for ten minutes: ARGS="--seconds 60"
 	$(BIN)/python bench/load.py $(ARGS)
 
+.PHONY: bench-compression
+bench-compression: install ## every codec of updates: bytes and AUC beside none: ARGS="--data-root DIR --passes 3 --seeds 0"
+	$(BIN)/python bench/compression.py $(ARGS)
+
 .PHONY: bench-modes
 bench-modes: install ## every mode beside pooled training on the same data: ARGS="--data-root DIR" (half an hour on MovieLens-1M)
 	$(BIN)/python bench/modes.py $(ARGS)

@@ -28,4 +28,5 @@ def test_the_page_of_exit_codes_lists_every_code() -> None:
 def test_the_catalog_has_every_kind_of_name() -> None:
     catalog = json.loads((ROOT / "api/src/fljob_api/catalog.json").read_text(encoding="utf-8"))
 
-    assert set(catalog) == {"models", "datasets", "optimizers", "selectors", "serverOptimizers", "strategies"}
+    kinds = {"models", "datasets", "optimizers", "selectors", "serverOptimizers", "strategies", "compressors"}
+    assert set(catalog) == kinds

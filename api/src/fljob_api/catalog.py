@@ -44,8 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All built-ins: kind (`models`, `datasets`, `optimizers`, `selectors`, `serverOptimizers`, `strategies`) → name →
-    entry."""
+    """All built-ins: kind (`models`, `datasets`, `optimizers`, `selectors`, ...) → name → entry."""
 
     kinds: Mapping[str, Mapping[str, Entry]]
 

@@ -55,6 +55,21 @@ class ServerOptimizerSpec(ApiModel):
     )
 
 
+class CompressorSpec(ApiModel):
+    """One codec of a trainer's updates."""
+
+    name: RegistryName = Field(description="none, fp16, bf16, int8, int4, topK or sketch.")
+    parameters: Parameters = Field(default_factory=dict, description="What the codec takes.")
+
+
+LAST_COMPRESSORS = ("fp16", "bf16", "int8", "int4")  # they leave no numbers to the next one
+
+
+def _last(compression: list[CompressorSpec]) -> bool:
+    """Return whether a codec that leaves no numbers stands nowhere but at the end."""
+    return all(codec.name not in LAST_COMPRESSORS for codec in compression[:-1])
+
+
 def _only(field: str, *modes: Mode) -> Rule:
     """Make the rule that a field is set in these modes only."""
     names = ", ".join(modes)
@@ -76,6 +91,21 @@ class StrategySpec(ApiModel):
         _only("maxStaleness", Mode.ASYNC, Mode.GEO),
         _only("serverOptimizer", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC),
         _only("rowAveraging", Mode.SYNC, Mode.STEP_SYNC, Mode.GEO),
+        _only("compression", Mode.SYNC),
+        Rule(
+            cel="!has(self.compression) || !has(self.name) || self.name == 'FedAvg'",
+            message="only updates of FedAvg are compressed yet; remove compression",
+            holds=lambda s: s.compression is None or s.name is StrategyName.FED_AVG,
+            field="compression",
+        ),
+        Rule(
+            cel="!has(self.compression) || self.compression.filter(c, c.name in ['fp16', 'bf16', 'int8', 'int4'])"
+            ".size() <= (self.compression[self.compression.size() - 1].name in ['fp16', 'bf16', 'int8', 'int4'] "
+            "? 1 : 0)",
+            message="fp16, bf16, int8 and int4 leave nothing to a codec behind them; put one of them last",
+            holds=lambda s: _last(s.compression or []),
+            field="compression",
+        ),
         Rule(
             cel="has(self.serverOptimizer) || !has(self.mode) || !(self.mode in ['StepSync', 'Async'])",
             message="in mode StepSync and Async the server applies the gradients: set serverOptimizer, "
@@ -151,6 +181,13 @@ class StrategySpec(ApiModel):
     server_optimizer: ServerOptimizerSpec | None = Field(
         None,
         description="Applies the trainers' mean update (Sync) or gradients (StepSync, Async); none in Sync if unset.",
+    )
+    compression: list[CompressorSpec] | None = Field(
+        None,
+        min_length=1,
+        max_length=4,
+        description="Codecs of what trainers push, applied in this order to the difference to the values that were "
+        "pulled. Without it values travel whole. Pulls are never compressed.",
     )
 
     @property

@@ -157,3 +157,6 @@ def _unknown_names(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:
     if server is not None:  # servers load no module of the user's
         where = "spec.strategy.serverOptimizer"
         yield from catalog.check("serverOptimizers", server.name, server.parameters, path=where, others=None)
+    for index, codec in enumerate(spec.strategy.compression or ()):
+        where = f"spec.strategy.compression[{index}]"
+        yield from catalog.check("compressors", codec.name, codec.parameters, path=where, others=None)

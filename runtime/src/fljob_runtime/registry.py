@@ -26,6 +26,7 @@ BUILT_IN_MODULES = (
     "fljob_runtime.selection",
     "fljob_runtime.algorithms.server_optimizers",
     "fljob_runtime.algorithms.modes",
+    "fljob_runtime.compression",
 )
 
 
@@ -38,6 +39,7 @@ class RegistryKind(StrEnum):
     SELECTOR = "selectors"
     SERVER_OPTIMIZER = "serverOptimizers"
     STRATEGY = "strategies"
+    COMPRESSOR = "compressors"
 
 
 class RegistryError(ValueError):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66ljob_api/wire/server.proto\x12\x08\x66ljob.v1\"$\n\x06RowIds\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x01(\x0c\"U\n\x0bPullRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x1e\n\x04rows\x18\x02 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x03 \x01(\x08\"\x8d\x01\n\x05\x42lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.fljob.v1.Block.Kind\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"?\n\x04Kind\x12\t\n\x05\x44\x45NSE\x10\x00\x12\x0b\n\x07ROW_IDS\x10\x01\x12\x0e\n\nROW_VALUES\x10\x02\x12\x0f\n\x0bROW_WEIGHTS\x10\x03\"\x88\x01\n\nPushHeader\x12\x0f\n\x07job_uid\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07trainer\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x13\n\x0bnum_samples\x18\x06 \x01(\x04\x12\x0e\n\x06layout\x18\x07 \x01(\x0c\"\x89\x01\n\x0e\x45xchangeHeader\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12 \n\x06wanted\x18\x05 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x06 \x01(\x08\"E\n\x0e\x45xchangeAnswer\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\r\x12\x11\n\tstaleness\x18\x02 \x01(\r\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x08\"\xb0\x01\n\x05\x43hunk\x12\"\n\x04push\x18\x01 \x01(\x0b\x32\x14.fljob.v1.PushHeader\x12\x1f\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x0f.fljob.v1.Block\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12*\n\x08\x65xchange\x18\x04 \x01(\x0b\x32\x18.fljob.v1.ExchangeHeader\x12(\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x18.fljob.v1.ExchangeAnswer\";\n\x07PushAck\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"B\n\x0e\x41\x63\x63\x65ptedUpdate\x12\x0f\n\x07trainer\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"o\n\rCommitRequest\x12\r\n\x05round\x18\x01 \x01(\r\x12*\n\x08\x61\x63\x63\x65pted\x18\x02 \x03(\x0b\x32\x18.fljob.v1.AcceptedUpdate\x12\x12\n\ncheckpoint\x18\x03 \x01(\x08\x12\x0f\n\x07release\x18\x04 \x03(\r\"l\n\tCommitAck\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x04 \x01(\t\x12\x0f\n\x07missing\x18\x05 \x03(\t\"T\n\x0cStateRequest\x12\x14\n\x07restore\x18\x01 \x01(\x11H\x00\x88\x01\x01\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\tB\n\n\x08_restore\"O\n\x0cStagedUpdate\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07trainer\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\"\xa6\x01\n\nShardState\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnum_shards\x18\x02 \x01(\r\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x10\n\x08versions\x18\x04 \x03(\r\x12&\n\x06staged\x18\x05 \x03(\x0b\x32\x16.fljob.v1.StagedUpdate\x12\x16\n\x0e\x62ytes_received\x18\x06 \x01(\x04\x12\x12\n\nbytes_sent\x18\x07 \x01(\x04\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\r\n\x0bShutdownAck2\xd0\x02\n\x0fParameterServer\x12\x30\n\x04Pull\x12\x15.fljob.v1.PullRequest\x1a\x0f.fljob.v1.Chunk0\x01\x12,\n\x04Push\x12\x0f.fljob.v1.Chunk\x1a\x11.fljob.v1.PushAck(\x01\x12\x30\n\x08\x45xchange\x12\x0f.fljob.v1.Chunk\x1a\x0f.fljob.v1.Chunk(\x01\x30\x01\x12\x36\n\x06\x43ommit\x12\x17.fljob.v1.CommitRequest\x1a\x13.fljob.v1.CommitAck\x12\x35\n\x05State\x12\x16.fljob.v1.StateRequest\x1a\x14.fljob.v1.ShardState\x12<\n\x08Shutdown\x12\x19.fljob.v1.ShutdownRequest\x1a\x15.fljob.v1.ShutdownAckb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66ljob_api/wire/server.proto\x12\x08\x66ljob.v1\"$\n\x06RowIds\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x01(\x0c\"U\n\x0bPullRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x1e\n\x04rows\x18\x02 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x03 \x01(\x08\"\x98\x01\n\x05\x42lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.fljob.v1.Block.Kind\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"J\n\x04Kind\x12\t\n\x05\x44\x45NSE\x10\x00\x12\x0b\n\x07ROW_IDS\x10\x01\x12\x0e\n\nROW_VALUES\x10\x02\x12\x0f\n\x0bROW_WEIGHTS\x10\x03\x12\t\n\x05\x43ODED\x10\x04\"\x98\x01\n\nPushHeader\x12\x0f\n\x07job_uid\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07trainer\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x13\n\x0bnum_samples\x18\x06 \x01(\x04\x12\x0e\n\x06layout\x18\x07 \x01(\x0c\x12\x0e\n\x06\x63odecs\x18\x08 \x03(\t\"\x89\x01\n\x0e\x45xchangeHeader\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12 \n\x06wanted\x18\x05 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x06 \x01(\x08\"E\n\x0e\x45xchangeAnswer\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\r\x12\x11\n\tstaleness\x18\x02 \x01(\r\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x08\"\xb0\x01\n\x05\x43hunk\x12\"\n\x04push\x18\x01 \x01(\x0b\x32\x14.fljob.v1.PushHeader\x12\x1f\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x0f.fljob.v1.Block\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12*\n\x08\x65xchange\x18\x04 \x01(\x0b\x32\x18.fljob.v1.ExchangeHeader\x12(\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x18.fljob.v1.ExchangeAnswer\";\n\x07PushAck\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"B\n\x0e\x41\x63\x63\x65ptedUpdate\x12\x0f\n\x07trainer\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"o\n\rCommitRequest\x12\r\n\x05round\x18\x01 \x01(\r\x12*\n\x08\x61\x63\x63\x65pted\x18\x02 \x03(\x0b\x32\x18.fljob.v1.AcceptedUpdate\x12\x12\n\ncheckpoint\x18\x03 \x01(\x08\x12\x0f\n\x07release\x18\x04 \x03(\r\"l\n\tCommitAck\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x04 \x01(\t\x12\x0f\n\x07missing\x18\x05 \x03(\t\"T\n\x0cStateRequest\x12\x14\n\x07restore\x18\x01 \x01(\x11H\x00\x88\x01\x01\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\tB\n\n\x08_restore\"O\n\x0cStagedUpdate\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07trainer\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\"\xa6\x01\n\nShardState\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnum_shards\x18\x02 \x01(\r\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x10\n\x08versions\x18\x04 \x03(\r\x12&\n\x06staged\x18\x05 \x03(\x0b\x32\x16.fljob.v1.StagedUpdate\x12\x16\n\x0e\x62ytes_received\x18\x06 \x01(\x04\x12\x12\n\nbytes_sent\x18\x07 \x01(\x04\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\r\n\x0bShutdownAck2\xd0\x02\n\x0fParameterServer\x12\x30\n\x04Pull\x12\x15.fljob.v1.PullRequest\x1a\x0f.fljob.v1.Chunk0\x01\x12,\n\x04Push\x12\x0f.fljob.v1.Chunk\x1a\x11.fljob.v1.PushAck(\x01\x12\x30\n\x08\x45xchange\x12\x0f.fljob.v1.Chunk\x1a\x0f.fljob.v1.Chunk(\x01\x30\x01\x12\x36\n\x06\x43ommit\x12\x17.fljob.v1.CommitRequest\x1a\x13.fljob.v1.CommitAck\x12\x35\n\x05State\x12\x16.fljob.v1.StateRequest\x1a\x14.fljob.v1.ShardState\x12<\n\x08Shutdown\x12\x19.fljob.v1.ShutdownRequest\x1a\x15.fljob.v1.ShutdownAckb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,35 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PULLREQUEST']._serialized_start=79
   _globals['_PULLREQUEST']._serialized_end=164
   _globals['_BLOCK']._serialized_start=167
-  _globals['_BLOCK']._serialized_end=308
+  _globals['_BLOCK']._serialized_end=319
   _globals['_BLOCK_KIND']._serialized_start=245
-  _globals['_BLOCK_KIND']._serialized_end=308
-  _globals['_PUSHHEADER']._serialized_start=311
-  _globals['_PUSHHEADER']._serialized_end=447
-  _globals['_EXCHANGEHEADER']._serialized_start=450
-  _globals['_EXCHANGEHEADER']._serialized_end=587
-  _globals['_EXCHANGEANSWER']._serialized_start=589
-  _globals['_EXCHANGEANSWER']._serialized_end=658
-  _globals['_CHUNK']._serialized_start=661
-  _globals['_CHUNK']._serialized_end=837
-  _globals['_PUSHACK']._serialized_start=839
-  _globals['_PUSHACK']._serialized_end=898
-  _globals['_ACCEPTEDUPDATE']._serialized_start=900
-  _globals['_ACCEPTEDUPDATE']._serialized_end=966
-  _globals['_COMMITREQUEST']._serialized_start=968
-  _globals['_COMMITREQUEST']._serialized_end=1079
-  _globals['_COMMITACK']._serialized_start=1081
-  _globals['_COMMITACK']._serialized_end=1189
-  _globals['_STATEREQUEST']._serialized_start=1191
-  _globals['_STATEREQUEST']._serialized_end=1275
-  _globals['_STAGEDUPDATE']._serialized_start=1277
-  _globals['_STAGEDUPDATE']._serialized_end=1356
-  _globals['_SHARDSTATE']._serialized_start=1359
-  _globals['_SHARDSTATE']._serialized_end=1525
-  _globals['_SHUTDOWNREQUEST']._serialized_start=1527
-  _globals['_SHUTDOWNREQUEST']._serialized_end=1560
-  _globals['_SHUTDOWNACK']._serialized_start=1562
-  _globals['_SHUTDOWNACK']._serialized_end=1575
-  _globals['_PARAMETERSERVER']._serialized_start=1578
-  _globals['_PARAMETERSERVER']._serialized_end=1914
+  _globals['_BLOCK_KIND']._serialized_end=319
+  _globals['_PUSHHEADER']._serialized_start=322
+  _globals['_PUSHHEADER']._serialized_end=474
+  _globals['_EXCHANGEHEADER']._serialized_start=477
+  _globals['_EXCHANGEHEADER']._serialized_end=614
+  _globals['_EXCHANGEANSWER']._serialized_start=616
+  _globals['_EXCHANGEANSWER']._serialized_end=685
+  _globals['_CHUNK']._serialized_start=688
+  _globals['_CHUNK']._serialized_end=864
+  _globals['_PUSHACK']._serialized_start=866
+  _globals['_PUSHACK']._serialized_end=925
+  _globals['_ACCEPTEDUPDATE']._serialized_start=927
+  _globals['_ACCEPTEDUPDATE']._serialized_end=993
+  _globals['_COMMITREQUEST']._serialized_start=995
+  _globals['_COMMITREQUEST']._serialized_end=1106
+  _globals['_COMMITACK']._serialized_start=1108
+  _globals['_COMMITACK']._serialized_end=1216
+  _globals['_STATEREQUEST']._serialized_start=1218
+  _globals['_STATEREQUEST']._serialized_end=1302
+  _globals['_STAGEDUPDATE']._serialized_start=1304
+  _globals['_STAGEDUPDATE']._serialized_end=1383
+  _globals['_SHARDSTATE']._serialized_start=1386
+  _globals['_SHARDSTATE']._serialized_end=1552
+  _globals['_SHUTDOWNREQUEST']._serialized_start=1554
+  _globals['_SHUTDOWNREQUEST']._serialized_end=1587
+  _globals['_SHUTDOWNACK']._serialized_start=1589
+  _globals['_SHUTDOWNACK']._serialized_end=1602
+  _globals['_PARAMETERSERVER']._serialized_start=1605
+  _globals['_PARAMETERSERVER']._serialized_end=1941
 # @@protoc_insertion_point(module_scope)

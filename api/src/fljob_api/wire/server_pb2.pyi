@@ -33,10 +33,12 @@ class Block(_message.Message):
         ROW_IDS: _ClassVar[Block.Kind]
         ROW_VALUES: _ClassVar[Block.Kind]
         ROW_WEIGHTS: _ClassVar[Block.Kind]
+        CODED: _ClassVar[Block.Kind]
     DENSE: Block.Kind
     ROW_IDS: Block.Kind
     ROW_VALUES: Block.Kind
     ROW_WEIGHTS: Block.Kind
+    CODED: Block.Kind
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -46,7 +48,7 @@ class Block(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Block.Kind, str]] = ..., num_bytes: _Optional[int] = ...) -> None: ...
 
 class PushHeader(_message.Message):
-    __slots__ = ("job_uid", "incarnation", "round", "trainer", "attempt", "num_samples", "layout")
+    __slots__ = ("job_uid", "incarnation", "round", "trainer", "attempt", "num_samples", "layout", "codecs")
     JOB_UID_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +56,7 @@ class PushHeader(_message.Message):
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     NUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    CODECS_FIELD_NUMBER: _ClassVar[int]
     job_uid: str
     incarnation: int
     round: int
@@ -61,7 +64,8 @@ class PushHeader(_message.Message):
     attempt: int
     num_samples: int
     layout: bytes
-    def __init__(self, job_uid: _Optional[str] = ..., incarnation: _Optional[int] = ..., round: _Optional[int] = ..., trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., num_samples: _Optional[int] = ..., layout: _Optional[bytes] = ...) -> None: ...
+    codecs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_uid: _Optional[str] = ..., incarnation: _Optional[int] = ..., round: _Optional[int] = ..., trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., num_samples: _Optional[int] = ..., layout: _Optional[bytes] = ..., codecs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExchangeHeader(_message.Message):
     __slots__ = ("sequence", "members", "share", "last", "wanted", "without_dense")

@@ -20,6 +20,7 @@ from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_api.metric_names import SERVER
 from fljob_runtime.algorithms.modes import algorithm, exchange_rule, server_optimizer
+from fljob_runtime.compression import chain
 from fljob_runtime.errors import TransportError
 from fljob_runtime.programs.arguments import (
     Common,
@@ -123,6 +124,7 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         optimizer=optimizer,
         exchange=exchange_rule(config.spec.strategy, optimizer),
         max_staleness=config.spec.strategy.max_staleness,
+        compression=chain.make(config.spec.strategy.compression or (), config.spec.seed),
     )
 
 

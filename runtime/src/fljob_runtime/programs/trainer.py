@@ -17,12 +17,15 @@ from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_runtime import registry
+from fljob_runtime.compression.chain import Chain
+from fljob_runtime.compression.chain import make as make_chain
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import SiteData
 from fljob_runtime.errors import TransportError
 from fljob_runtime.messages import Failure, Finish, Hello
-from fljob_runtime.parameters import LayoutError
+from fljob_runtime.parameters import LayoutError, Scope
 from fljob_runtime.programs.arguments import Common, UsageError, parser, read_config, set_up_logging
+from fljob_runtime.roles.compressing import Compressing
 from fljob_runtime.roles.heartbeat import Pulse
 from fljob_runtime.roles.private_state import PrivateStore
 from fljob_runtime.roles.server_adapter import RoundServers
@@ -118,8 +121,9 @@ def _work(
 ) -> ExitCode:
     data, local = made
     inbox = Inbox()
+    chain = make_chain(config.spec.strategy.compression or (), config.spec.seed)
     reach_s = float(config.spec.startup_deadline_seconds)
-    store = _private_store(config, options, local)
+    store = _store(config, options.storage_dir, local, Scope.PRIVATE)
     metrics = TrainerMetrics(namespace=config.namespace, job=config.name, trainer=options.trainer)
     link = Link(
         lambda hello, seconds: CoordinatorStream.connect(config.coordinator, credentials, hello, deadline_s=seconds),
@@ -134,6 +138,7 @@ def _work(
         incarnation=config.incarnation,
         layout=local.layout,
         patience_s=_PATIENCE_S,
+        chain=chain,
     )
     around = Surroundings(
         make_local=lambda: make_local(config, options.trainer, data),
@@ -145,6 +150,7 @@ def _work(
         pulse=pulse,
         metrics=metrics,
         reach_s=reach_s,
+        compressing=_compressing(config, options, local, chain),
     )
     trainer = Trainer(local, around)
     if options.common.http_port:
@@ -161,13 +167,25 @@ def _work(
         servers.close()
 
 
-def _private_store(config: JobConfig, options: Options, local: LocalTrainer) -> PrivateStore:
+def _compressing(config: JobConfig, options: Options, local: LocalTrainer, chain: Chain | None) -> Compressing | None:
+    if chain is None:
+        return None
+    if not chain.feedback:
+        return Compressing(None)
+    kept = any(site.storage for site in config.spec.trainers if site.name == options.trainer)
+    if config.kubernetes is None or kept:
+        return Compressing(_store(config, options.storage_dir, local, Scope.SHARED))
+    _log.warning("event=residual_not_durable message=without trainers[].storage a lost pod loses what it left unsent")
+    return Compressing(_store(config, Path(names.SCRATCH_DIR), local, Scope.SHARED))
+
+
+def _store(config: JobConfig, folder: Path, local: LocalTrainer, scope: Scope) -> PrivateStore:
     try:
         checkpoint = config.spec.checkpoint
         every = checkpoint.every_rounds if checkpoint else 1
-        return PrivateStore(options.storage_dir, local.layout, job_uid=config.uid, rounds_per_checkpoint=every)
+        return PrivateStore(folder, local.layout, job_uid=config.uid, rounds_per_checkpoint=every, scope=scope)
     except OSError as error:
-        words = f"--storage-dir {options.storage_dir}: {error.strerror}; private parameters need a writable volume"
+        words = f"--storage-dir {folder}: {error.strerror}; what a trainer keeps needs a writable volume"
         raise UsageError(words, ExitCode.CHECKPOINT_UNUSABLE) from error
 
 

@@ -1,4 +1,6 @@
-"""Private parameters of one trainer, on its own storage: one file per round, the last few kept.
+"""What one trainer keeps from round to round on its own storage: one file per round, the last few kept.
+
+Private parameters, and where updates are compressed what was not sent of shared ones (`compressing`).
 
 Used by the trainer alone. Nothing here knows the wire. Files are named by the round whose training made them;
 what is newer than a round to be trained belongs to a round that did not count and is discarded.
@@ -24,18 +26,27 @@ _log = logging.getLogger(__name__)
 
 
 class PrivateStore:
-    """Values of one trainer's private parameters by round; round 0 is what the seed says, which is not stored."""
+    """Values of one trainer's parameters of a scope by round; round 0 is what the seed says, which is not stored."""
 
-    def __init__(self, folder: Path, layout: ModelLayout, *, job_uid: str, rounds_per_checkpoint: int = 1) -> None:
-        """Open the folder (made if absent) of one job's private state; raises OSError.
+    def __init__(
+        self,
+        folder: Path,
+        layout: ModelLayout,
+        *,
+        job_uid: str,
+        rounds_per_checkpoint: int = 1,
+        scope: Scope = Scope.PRIVATE,
+    ) -> None:
+        """Open the folder (made if absent) of one job's values of this scope; raises OSError.
 
         rounds_per_checkpoint: how far servers may go back; states of so many rounds, and one more, are kept.
         """
         self._keep = max(KEEP, rounds_per_checkpoint + 1)
         self._layout = layout
         self._digest = layout.digest
-        self._folder = folder / f"private-{job_uid}"
-        self.needed = any(spec.scope is Scope.PRIVATE for spec in layout.specs)
+        self._scope = scope
+        self._folder = folder / f"{scope}-{job_uid}"
+        self.needed = any(spec.scope is scope for spec in layout.specs)
         if self.needed:
             self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -50,7 +61,8 @@ class PrivateStore:
             return
         path = self._path(round_number)
         draft = path.with_suffix(".tmp")
-        save_file(_flatten(state.private(self._layout)), draft, {"round": str(round_number), "layout": self._digest})
+        own = state.private(self._layout) if self._scope is Scope.PRIVATE else state.shared(self._layout)
+        save_file(_flatten(own), draft, {"round": str(round_number), "layout": self._digest})
         with draft.open("rb") as written:
             os.fsync(written.fileno())
         draft.replace(path)
@@ -66,7 +78,7 @@ class PrivateStore:
             try:
                 return self._checked(_unflatten(load_file(self._path(number))))
             except (SafetensorError, KeyError, ValueError, LayoutError, OSError) as error:
-                _log.warning("private state of round %d is damaged and skipped: %s", number, error)
+                _log.warning("%s state of round %d is damaged and skipped: %s", self._scope, number, error)
         return ModelState({}, {})
 
     def _checked(self, state: ModelState) -> ModelState:

@@ -42,6 +42,10 @@ class RoundServers:
         """Stage an update at every shard; return the receipts in shard order."""
         return self._client.push(round_number, attempt, state, num_samples, deadline_s=_PUSH_S)
 
+    def as_received(self, round_number: int, attempt: int, state: ModelState) -> ModelState:
+        """Return what the shards make of a push of `state`."""
+        return self._client.as_received(round_number, attempt, state)
+
     def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:
         """Send a contribution of a round, if there is one, and fetch values as they are now."""
         return self._client.exchange(number, state, wanted, deadline_s=_EXCHANGE_S)

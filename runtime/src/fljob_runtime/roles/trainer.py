@@ -38,6 +38,7 @@ from fljob_runtime.messages import (
 )
 from fljob_runtime.metrics.sums import MetricSums
 from fljob_runtime.parameters import Int64Array, Kind, ModelState, Scope
+from fljob_runtime.roles.compressing import Compressing
 from fljob_runtime.roles.exchanges import ExchangedRound, Patience, SupersededError
 from fljob_runtime.roles.heartbeat import Pulse
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
@@ -73,6 +74,9 @@ class ParameterClient(Protocol):
     def push(self, round_number: int, attempt: int, num_samples: int, state: ModelState) -> tuple[Receipt, ...]:
         """Stage an update at every shard; return the receipts in shard order."""
 
+    def as_received(self, round_number: int, attempt: int, state: ModelState) -> ModelState:
+        """Return what the shards make of a push of `state`."""
+
     def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:
         """Send a contribution of a round, if there is one, and fetch values as they are now."""
 
@@ -101,6 +105,7 @@ class Surroundings:
     pulse: Pulse
     metrics: TrainerMetrics
     reach_s: float
+    compressing: Compressing | None = None
 
 
 class Trainer:
@@ -112,6 +117,7 @@ class Trainer:
         self._layout = local.layout
         self._kept: Kept | None = None
         self._pristine = True
+        self._base = ModelState({}, {})  # shared values as they were pulled, where updates are differences
         self._received = self._sent = 0  # bytes that the train reports so far counted
         self._loaded: tuple[int, int] | None = None  # version in the model, and the round whose rows it has
         self._private_round: int | None = 0 if around.store.newest() == 0 else None
@@ -192,7 +198,23 @@ class Trainer:
         )
         self._received = self._around.servers.bytes_received
         self._around.metrics.trained(draft)
-        self._push(Kept(round_number, update.state.shared(self._layout), update.num_samples, draft))
+        self._push(Kept(round_number, self._due(round_number, update.state), update.num_samples, draft))
+
+    def _due(self, round_number: int, state: ModelState) -> ModelState:
+        """Return what to push: values, or where the job compresses how far they moved."""
+        shared, compressing, servers = state.shared(self._layout), self._around.compressing, self._around.servers
+        if compressing is None:
+            return shared
+        due = compressing.due(round_number, self._base, shared)
+        self._base = ModelState({}, {})
+        compressing.keep(round_number, due, lambda state: servers.as_received(round_number, _ATTEMPT, state))
+        return due
+
+    def _discard_after(self, round_number: int) -> None:
+        """Forget what this trainer kept of rounds that did not count."""
+        self._around.store.discard_after(round_number)
+        if self._around.compressing is not None:
+            self._around.compressing.discard_after(round_number)
 
     def _update(self, instruction: Train) -> tuple[LocalUpdate | None, ModelState]:
         """Train the round; return the update (None: the servers had all of it) and the private values before it."""
@@ -282,7 +304,7 @@ class Trainer:
         if self._kept is not None and self._kept.round <= instruction.round:
             self._kept = None
         if not instruction.accepted:
-            self._around.store.discard_after(instruction.round - 1)
+            self._discard_after(instruction.round - 1)
             self._private_round = None if self._around.store.needed else self._private_round
 
     # Values in the model.
@@ -301,6 +323,8 @@ class Trainer:
         self._pristine = False
         self._local.load(state)
         self._loaded = (version, train_round)
+        if self._around.compressing is not None:
+            self._base = state
 
     def _take_private(self, at_most: int) -> ModelState:
         """Bring the newest private values of round <= at_most into the model; return those that are stored."""
@@ -318,7 +342,7 @@ class Trainer:
     def _go_back_to(self, round_number: int) -> None:
         """Discard what is stored of later rounds; say so when nothing is stored of this one or earlier ones."""
         store = self._around.store
-        store.discard_after(round_number)
+        self._discard_after(round_number)
         if store.needed and round_number > 0 and not store.newest():
             words = "what stays with this trainer (private parameters, control variates) begins anew"
             _log.warning("event=fresh_state after_round=%d message=nothing is stored here: %s", round_number, words)

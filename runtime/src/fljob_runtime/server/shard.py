@@ -16,6 +16,7 @@ from fljob_api.strategy import RowAveraging, Weighting
 from fljob_runtime.algorithms.algorithm import FEDAVG, Averaging
 from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, read_shard, write_shard
+from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import (
     CheckpointError,
     LayoutMismatchError,
@@ -58,6 +59,7 @@ class ShardConfig:
     optimizer: ServerOptimizer | None = None
     exchange: ExchangeRule | None = None
     max_staleness: int | None = None
+    compression: Chain | None = None
 
     @property
     def slots(self) -> tuple[float, ...]:
@@ -102,7 +104,7 @@ class Shard:
             raise LayoutMismatchError(f"the model of {header.trainer!r} has another layout than the job's")
         if header.num_samples < 1:
             raise MalformedError(f"update of {header.trainer!r} from {header.num_samples} samples; 1 is the least")
-        return Intake(header, layout, self._budget, (config.shard, config.num_shards))
+        return Intake(header, layout, self._budget, (config.shard, config.num_shards), config.compression)
 
     def folded(self, header: PushHeader) -> str:
         """Return the digest under which the newest version has this update, "" if it has not.
@@ -120,7 +122,8 @@ class Shard:
         """Check the received update and keep it in place of the trainer's older one. Raises TransportError."""
         header = intake.header
         try:
-            staged = intake.finish(self._part_for(header.round, intake.layout).locate)
+            part = self._part_for(header.round, intake.layout)
+            staged = intake.finish(part.locate, part)
             if header.round == 0:
                 self._check_complete(staged)
             self._keep(staged)

@@ -18,12 +18,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fljob_runtime.compression.chain import Chain, Key
 from fljob_runtime.errors import BusyError, LayoutMismatchError, MalformedError
 from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, ModelLayout
 from fljob_runtime.server.digest import Digest
 from fljob_runtime.server.placement import dense_range
 
 _ALIGN = 64
+_ADD_ELEMENTS = 1 << 15
 _UINT8 = NDArray[np.uint8]
 
 
@@ -34,6 +36,7 @@ class BlockKind(StrEnum):
     ROW_IDS = "row_ids"
     ROW_VALUES = "row_values"
     ROW_WEIGHTS = "row_weights"
+    CODED = "coded"
 
 
 _FLOATS = (BlockKind.DENSE, BlockKind.ROW_VALUES)
@@ -50,7 +53,10 @@ class Block:
 
 @dataclass(frozen=True)
 class PushHeader:
-    """Identity and content of one update to one shard. `layout` is given for round 0 only."""
+    """Identity and content of one update to one shard. `layout` is given for round 0 only.
+
+    codecs: names of the codecs of its CODED blocks.
+    """
 
     job_uid: str
     incarnation: int
@@ -60,6 +66,7 @@ class PushHeader:
     num_samples: int
     blocks: tuple[Block, ...]
     layout: bytes = b""
+    codecs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,18 @@ class Locator(Protocol):
 
     def __call__(self, table: str, ids: Int64Array) -> Int64Array:
         """Return positions; raises MalformedError for ids out of range or of another shard."""
+        ...
+
+
+class Base(Protocol):
+    """The version that coded values are differences to; a ShardModel."""
+
+    def dense(self, version: int) -> Float32Array:
+        """Return the shard's range of the dense vector."""
+        ...
+
+    def rows(self, version: int, table: str, positions: Int64Array) -> Float32Array:
+        """Return rows of a table."""
         ...
 
 
@@ -182,13 +201,26 @@ class Buffers:
 class Intake:
     """Receives one payload. `write` in order, then `finish`; or `abort`."""
 
-    def __init__(self, header: PushHeader, layout: ModelLayout, budget: Budget, part: tuple[int, int]) -> None:
-        """Check the header's sizes against the layout, then allocate. `part` is (shard, num_shards)."""
-        _check_blocks(header, layout, part)
+    def __init__(
+        self,
+        header: PushHeader,
+        layout: ModelLayout,
+        budget: Budget,
+        part: tuple[int, int],
+        chain: Chain | None = None,
+    ) -> None:
+        """Check the header's sizes against the layout, then allocate. `part` is (shard, num_shards).
+
+        chain: the job's compression, which the updates of all rounds but round 0 must have.
+        """
+        self._chain = chain if header.round > 0 else None
+        self._shard = part[0]
+        _check_codecs(header, self._chain)
+        self._decoded = _check_blocks(header, layout, part, self._chain)
         self.header = header
         self.layout = layout
         self.num_bytes = sum(block.num_bytes for block in header.blocks)
-        self._buffers = Buffers(header.blocks, budget)
+        self._buffers = Buffers((*header.blocks, *self._decoded), budget)
         self._digest = Digest(previous=repr(header.blocks))
         self._block = 0
         self._filled = 0
@@ -221,25 +253,59 @@ class Intake:
             self._digest.end_array()
             self._block, self._filled = self._block + 1, 0
 
-    def finish(self, locate: Locator) -> Staged:
-        """Check the content and return the whole update; raises MalformedError. Aborts when it raises."""
+    def finish(self, locate: Locator, base: Base | None = None) -> Staged:
+        """Check the content and return the whole update; raises MalformedError. Aborts when it raises.
+
+        base: holds the version before the header's round, which coded values are added to.
+        """
         if self._received != self.num_bytes:
             raise MalformedError(
                 f"payload ends after {self._received} of {self.num_bytes} bytes that the header announced"
             )
-        by_name = {(b.name, b.kind): array for b, array in zip(self.header.blocks, self._buffers.arrays, strict=True)}
+        blocks = (*self.header.blocks, *self._decoded)
+        by_name = {(b.name, b.kind): array for b, array in zip(blocks, self._buffers.arrays, strict=True)}
+        self._decode(by_name)
         dense = by_name.get(("", BlockKind.DENSE), np.empty(0, np.uint8)).view(np.float32)
         rows = {
             spec.name: self._rows(spec.name, spec.shape, by_name, locate)
             for spec in self.layout.shared_tables
             if (spec.name, BlockKind.ROW_IDS) in by_name
         }
+        if self._chain is not None and base is not None:
+            self._add(base, dense, rows)
         digest = self._digest.hexdigest()
         return Staged(self.header, self.layout, digest, self.num_bytes, dense, rows, self._buffers)
 
     def abort(self) -> None:
         """Drop what was received."""
         self._buffers.free()
+
+    def _decode(self, by_name: Mapping[tuple[str, BlockKind], _UINT8]) -> None:
+        """Fill the blocks of numbers from the coded ones."""
+        if self._chain is None:
+            return
+        header = self.header
+        for block in self._decoded:
+            key = Key(header.round, header.attempt, header.trainer, self._shard, block.name)
+            values = by_name[block.name, block.kind].view(np.float32)
+            self._chain.decode(by_name[block.name, BlockKind.CODED], values, key)
+
+    def _add(self, base: Base, dense: Float32Array, rows: Mapping[str, StagedRows]) -> None:
+        """Make values of differences; raises MalformedError where a sum is not finite."""
+        with np.errstate(over="ignore"):
+            self._sum(base, dense, rows)
+        if not all(np.isfinite(values).all() for values in (dense, *(part.values for part in rows.values()))):
+            raise MalformedError("values are not finite; lower spec.optimizer.learningRate")
+
+    def _sum(self, base: Base, dense: Float32Array, rows: Mapping[str, StagedRows]) -> None:
+        version = self.header.round - 1
+        if dense.size:
+            dense += base.dense(version)
+        for name, part in rows.items():
+            step = max(1, _ADD_ELEMENTS // part.values.shape[1])
+            for start in range(0, len(part.positions), step):
+                piece = slice(start, start + step)
+                part.values[piece] += base.rows(version, name, part.positions[piece])
 
     def _rows(
         self,
@@ -265,21 +331,47 @@ def check_sorted(table: str, ids: Int64Array, num_rows: int) -> None:
         raise MalformedError(f"table {table}: ids must be sorted, unique and in [0, {num_rows})")
 
 
-def _check_blocks(header: PushHeader, layout: ModelLayout, part: tuple[int, int]) -> None:
-    """Hold the announced blocks against the layout: order, names, sizes."""
+def _check_codecs(header: PushHeader, chain: Chain | None) -> None:
+    """Refuse an update in another coding than the job's."""
+    wanted = chain.names if chain else ()
+    if header.codecs != wanted:
+        raise LayoutMismatchError(
+            f"update of {header.trainer!r} for round {header.round} is coded by {_listed(header.codecs)}, this job's "
+            f"strategy.compression is {_listed(wanted)}; start trainers and servers from one job file"
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nothing"
+
+
+def _check_blocks(
+    header: PushHeader, layout: ModelLayout, part: tuple[int, int], chain: Chain | None
+) -> tuple[Block, ...]:
+    """Hold the announced blocks against the layout: order, names, sizes. Returns those that coded ones stand for."""
     given = list(header.blocks)
+    decoded: list[Block] = []
+
+    def sent(plain: Block) -> Block:
+        """Return the block in which these numbers come."""
+        if chain is None:
+            return plain
+        decoded.append(plain)
+        return Block(plain.name, BlockKind.CODED, chain.num_bytes(plain.num_bytes // 4))
+
     start, stop = dense_range(layout.dense_size, *part)
     if stop > start:
-        expected = Block("", BlockKind.DENSE, 4 * (stop - start))
+        expected = sent(Block("", BlockKind.DENSE, 4 * (stop - start)))
         if not given or given.pop(0) != expected:
             raise LayoutMismatchError(f"the first block must be {expected}, found {header.blocks[:1]}")
     for spec in layout.shared_tables:
         if not given or given[0].name != spec.name:
             continue
         count = given[0].num_bytes // 8
+        values = Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count)
         expected_rows = [
             Block(spec.name, BlockKind.ROW_IDS, 8 * count),
-            Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count),
+            sent(values),
             Block(spec.name, BlockKind.ROW_WEIGHTS, 8 * count),
         ]
         if not 0 < count <= spec.shape[0] or given[:3] != expected_rows:
@@ -287,3 +379,4 @@ def _check_blocks(header: PushHeader, layout: ModelLayout, part: tuple[int, int]
         del given[:3]
     if given:
         raise LayoutMismatchError(f"unexpected block {given[0]}; tables go in the order of the layout")
+    return tuple(decoded)

@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fljob_runtime.compression.chain import Chain, Key
 from fljob_runtime.errors import PrivateParameterError
-from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout, ModelState, Scope, flat_dense
+from fljob_runtime.parameters import (
+    Float32Array,
+    Int64Array,
+    ModelLayout,
+    ModelState,
+    RowSet,
+    Scope,
+    flat_dense,
+    pack_dense,
+    unpack_dense,
+)
 from fljob_runtime.server.placement import dense_range, shards_of
 from fljob_runtime.server.staging import Block, BlockKind
 
@@ -36,8 +47,36 @@ class Payload:
         return sum(block.num_bytes for block in self.blocks)
 
 
-def encode_update(layout: ModelLayout, state: ModelState, num_shards: int) -> list[Payload]:
-    """Split an update over the shards.
+@dataclass(frozen=True)
+class Coding:
+    """The codecs of an update, and which update it is: its random bits follow from that."""
+
+    chain: Chain
+    round: int
+    attempt: int
+    trainer: str
+
+    def key(self, shard: int, name: str) -> Key:
+        """Return the key of one piece: a table's rows at a shard, or ("") its dense range."""
+        return Key(self.round, self.attempt, self.trainer, shard, name)
+
+    def encode(self, shard: int, name: str, values: Float32Array) -> _Block:
+        """Return the block of some values; raises MalformedError where they are not finite."""
+        data = self.chain.encode(np.ascontiguousarray(values).reshape(-1), self.key(shard, name))
+        return _block(name, BlockKind.CODED, data)
+
+    def received(self, shard: int, name: str, values: Float32Array) -> Float32Array:
+        """Return what a shard makes of these values."""
+        _, (data,) = self.encode(shard, name, values)
+        out = np.empty(values.shape, np.float32)
+        self.chain.decode(data.view(np.uint8), out.reshape(-1), self.key(shard, name))
+        return out
+
+
+def encode_update(
+    layout: ModelLayout, state: ModelState, num_shards: int, coding: Coding | None = None
+) -> list[Payload]:
+    """Split an update over the shards. With a coding `state` holds differences, which are compressed per shard.
 
     `state` has every shared dense parameter and any rows with ids sorted, unique, and weights [n]. Raises
     PrivateParameterError for a private parameter, LayoutError for a shape or name that the layout has not.
@@ -48,18 +87,41 @@ def encode_update(layout: ModelLayout, state: ModelState, num_shards: int) -> li
     for shard, part in enumerate(parts):
         start, stop = dense_range(layout.dense_size, shard, num_shards)
         if stop > start:
-            part.append((Block("", BlockKind.DENSE, 4 * (stop - start)), _cut(dense, start, stop)))
+            pieces = _cut(dense, start, stop)
+            plain: _Block = (Block("", BlockKind.DENSE, 4 * (stop - start)), pieces)
+            part.append(coding.encode(shard, "", np.concatenate(pieces)) if coding else plain)
     for spec in layout.shared_tables:
         if spec.name not in state.rows:
             continue
         rows = state.rows[spec.name]
-        for part, index in zip(parts, split_rows(spec.name, rows.ids, num_shards), strict=True):
+        for shard, index in enumerate(split_rows(spec.name, rows.ids, num_shards)):
+            part = parts[shard]
             ids = rows.ids[index].astype("<i8", copy=False)
             if ids.size:
                 part.append(_block(spec.name, BlockKind.ROW_IDS, ids))
-                part.append(_block(spec.name, BlockKind.ROW_VALUES, rows.values[index]))
+                values = rows.values[index]
+                plain = _block(spec.name, BlockKind.ROW_VALUES, values)
+                part.append(coding.encode(shard, spec.name, values) if coding else plain)
                 part.append(_block(spec.name, BlockKind.ROW_WEIGHTS, rows.weights[index]))
     return [Payload(tuple(b for b, _ in part), tuple(a for _, arrays in part for a in arrays)) for part in parts]
+
+
+def received_update(layout: ModelLayout, state: ModelState, num_shards: int, coding: Coding) -> ModelState:
+    """Return what the shards together make of an update: same names, shapes and ids. Raises as `encode_update`."""
+    refuse_private(layout, state)
+    vector = pack_dense(layout.shared_dense, state.dense)
+    for shard in range(num_shards):
+        start, stop = dense_range(layout.dense_size, shard, num_shards)
+        if stop > start:
+            vector[start:stop] = coding.received(shard, "", vector[start:stop])
+    tables = {}
+    for name, rows in state.rows.items():
+        values = np.empty_like(rows.values)
+        for shard, index in enumerate(split_rows(name, rows.ids, num_shards)):
+            if rows.ids[index].size:
+                values[index] = coding.received(shard, name, rows.values[index])
+        tables[name] = RowSet(rows.ids, values)
+    return ModelState(unpack_dense(layout.shared_dense, vector), tables)
 
 
 def refuse_private(layout: ModelLayout, state: ModelState) -> None:

@@ -25,6 +25,7 @@ _KINDS = {
     BlockKind.ROW_IDS: pb.Block.ROW_IDS,
     BlockKind.ROW_VALUES: pb.Block.ROW_VALUES,
     BlockKind.ROW_WEIGHTS: pb.Block.ROW_WEIGHTS,
+    BlockKind.CODED: pb.Block.CODED,
 }
 _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
 

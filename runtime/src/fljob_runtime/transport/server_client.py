@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.checkpoints.shard_file import ShardFileName
+from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import MalformedError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, Receipt, ShardState
 from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout, ModelState, RowSet, unpack_dense
 from fljob_runtime.server.placement import dense_range
 from fljob_runtime.server.staging import PushHeader
 from fljob_runtime.transport.credentials import Credentials
-from fljob_runtime.transport.encode import Payload, encode_update, split_rows
+from fljob_runtime.transport.encode import Coding, Payload, encode_update, received_update, split_rows
 from fljob_runtime.transport.exchange import Asked, Exchanged, Learned, Numbered
 from fljob_runtime.transport.shard_client import ShardClient
 
@@ -41,11 +42,15 @@ class ServerClient:
         incarnation: int = 0,
         layout: ModelLayout | None = None,
         patience_s: float | None = None,
+        chain: Chain | None = None,
     ) -> None:
-        """`patience_s`: for how long pull and push are repeated on transient faults; default: until their deadline."""
+        """chain: compresses the updates of all rounds but round 0.
+
+        `patience_s`: for how long pull and push are repeated on transient faults; default: until their deadline."""
         self._identity = credentials.identity
         self._incarnation = incarnation
         self._layout = layout
+        self._chain = chain
         self._shards = [
             ShardClient(address, credentials, i, patience_s=patience_s) for i, address in enumerate(addresses)
         ]
@@ -93,10 +98,11 @@ class ServerClient:
     ) -> tuple[Receipt, ...]:
         """Push the update of a round (round 0: the initial values, every row) to all shards.
 
-        Returns the receipts in shard order. Raises PrivateParameterError before anything is sent.
+        Where the job compresses, `state` is the difference to the version before, but for round 0. Returns the
+        receipts in shard order. Raises PrivateParameterError before anything is sent.
         """
-        layout = self._known_layout()
-        payloads = encode_update(layout, state, len(self._shards))
+        layout, coding = self._known_layout(), self._coding(round_, attempt)
+        payloads = encode_update(layout, state, len(self._shards), coding)
 
         def one(client: ShardClient) -> Receipt:
             payload: Payload = payloads[client.shard]
@@ -109,12 +115,25 @@ class ServerClient:
                 num_samples=num_samples,
                 blocks=payload.blocks,
                 layout=layout.to_json() if round_ == 0 else b"",
+                codecs=coding.chain.names if coding else (),
             )
             return client.push(header, payload.arrays, deadline_s=deadline_s)
 
         receipts = tuple(self._each(one))
         self.bytes_sent += sum(payload.num_bytes for payload in payloads)
         return receipts
+
+    def as_received(self, round_: int, attempt: int, state: ModelState) -> ModelState:
+        """Return what the shards make of a push of `state`: itself where nothing is compressed."""
+        coding = self._coding(round_, attempt)
+        if coding is None:
+            return state
+        return received_update(self._known_layout(), state, len(self._shards), coding)
+
+    def _coding(self, round_: int, attempt: int) -> Coding | None:
+        if self._chain is None or round_ == 0:
+            return None
+        return Coding(self._chain, round_, attempt, self._identity.name)
 
     def exchange(
         self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array], *, deadline_s: float

@@ -84,6 +84,7 @@ class ShardClient:
                 attempt=header.attempt,
                 num_samples=header.num_samples,
                 layout=header.layout,
+                codecs=header.codecs,
             ),
             blocks=blocks_to_proto(header.blocks),
         ).SerializeToString()

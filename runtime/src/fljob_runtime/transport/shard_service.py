@@ -279,6 +279,7 @@ def _push_header(message: bytes) -> PushHeader:
         num_samples=p.num_samples,
         blocks=blocks_from_proto(chunk.blocks),
         layout=p.layout,
+        codecs=tuple(p.codecs),
     )
 
 

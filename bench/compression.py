@@ -1,0 +1,129 @@
+"""Every codec on the same data beside none: bytes per round, and what it costs in AUC. `make bench-compression`.
+
+    python bench/compression.py [--data-root DIR] [--manifest FILE] [--passes 4] [--seeds 0 1] [--only int8 topK]
+
+DIR holds a folder per site, as `fljob data import movielens` writes them. Each run is one `fljob run` of its own. Bytes
+are a round's pushes and pulls together, and the pushes alone: pulls are not compressed. AUC is that on the sites'
+held-out pairs, mean over the seeds; its cost is the last pass's less that without compression. Prints a table and, as
+its last line, one JSON object. Asserts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MANIFEST = Path(__file__).with_suffix(".yaml")
+LIMIT_S = 3600.0
+SPARSE = {"name": "topK", "parameters": {"fraction": "0.1"}}
+SKETCH = {"name": "sketch", "parameters": {"fraction": "0.1"}}
+CODECS: dict[str, list[dict[str, Any]]] = {
+    "none": [],
+    "fp16": [{"name": "fp16"}],
+    "bf16": [{"name": "bf16"}],
+    "int8": [{"name": "int8"}],
+    "int4": [{"name": "int4"}],
+    "topK": [SPARSE],
+    "topK+int8": [SPARSE, {"name": "int8"}],
+    "sketch": [SKETCH],
+    "sketch+int8": [SKETCH, {"name": "int8"}],
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run: AUC after each pass, payload bytes per round, those pushed to the servers, and seconds."""
+
+    auc: list[float]
+    round_bytes: float
+    pushed_bytes: float
+    wall_s: float
+
+
+def run(manifest: dict[str, Any], data_root: Path | None) -> Result:
+    """Run one job; raises RuntimeError with the end of its words when it fails."""
+    with tempfile.TemporaryDirectory(prefix="fljob-compression-") as name:
+        folder = Path(name)
+        file = folder / "fljob.yaml"
+        file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
+        command = [sys.executable, "-m", "fljob_cli", "run", str(file), "--output", "json"]
+        command += ["--run-dir", str(folder / "run"), *(["--data-root", str(data_root)] if data_root else [])]
+        start = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        seconds = time.monotonic() - start
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        pushed = _pushed(folder / "run")
+    rounds = json.loads(done.stdout.splitlines()[-1])["rounds"]
+    return Result([r["auc"] for r in rounds], statistics.fmean(r["bytes"] for r in rounds), pushed, seconds)
+
+
+def _pushed(folder: Path) -> float:
+    """Return the bytes pushed per round, as the coordinator's journal has them."""
+    (journal,) = folder.rglob("journal.jsonl")
+    records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    sent = {
+        record["round"]: sum(receipt["num_bytes"] for update in record["accepted"] for receipt in update["receipts"])
+        for record in records
+        if record["kind"] == "ListAccepted" and record["round"] > 0
+    }
+    return statistics.fmean(sent.values())
+
+
+def main() -> None:
+    """Run every codec with every seed, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data-root", type=Path, help="left out for a dataset that generates itself")
+    options.add_argument("--manifest", type=Path, default=MANIFEST)
+    options.add_argument("--passes", type=int, default=4)
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    options.add_argument("--only", nargs="+", choices=CODECS, default=list(CODECS), help="`none` is always run")
+    chosen = options.parse_args()
+    base = yaml.safe_load(chosen.manifest.read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = []
+    print(f"{'codec':<13}{'pushed kB':>10}{'ratio':>7}{'round kB':>10}{'ratio':>7}{'AUC cost':>10}{'wall s':>8}  AUC")
+    for codec in dict.fromkeys(["none", *chosen.only]):
+        results = []
+        for seed in chosen.seeds:
+            spec = {**base["spec"], "rounds": chosen.passes, "seed": seed}
+            spec["strategy"] = {**spec["strategy"], **({"compression": CODECS[codec]} if CODECS[codec] else {})}
+            results.append(run({**base, "spec": spec}, chosen.data_root))
+        rows.append(_row(codec, results, rows))
+    print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
+    print(json.dumps({"codecs": rows, "seeds": chosen.seeds, "load": os.getloadavg()[0]}))
+
+
+def _row(codec: str, results: list[Result], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """Print one line and return its numbers; the first row is what the others are compared with."""
+    auc = [statistics.fmean(column) for column in zip(*(r.auc for r in results), strict=True)]
+    row: dict[str, Any] = {
+        "codec": codec,
+        "auc": auc,
+        "bytes": statistics.fmean(r.round_bytes for r in results),
+        "pushed": statistics.fmean(r.pushed_bytes for r in results),
+        "wall_s": statistics.fmean(r.wall_s for r in results),
+    }
+    plain = before[0] if before else row
+    row["pushed_ratio"], row["ratio"] = plain["pushed"] / row["pushed"], plain["bytes"] / row["bytes"]
+    row["auc_cost"] = plain["auc"][-1] - auc[-1]
+    print(
+        f"{codec:<13}{row['pushed'] / 1e3:>10.1f}{row['pushed_ratio']:>7.2f}{row['bytes'] / 1e3:>10.1f}"
+        f"{row['ratio']:>7.2f}{row['auc_cost']:>10.4f}{row['wall_s']:>8.1f}  {'  '.join(f'{a:.4f}' for a in auc)}",
+        flush=True,
+    )
+    return row
+
+
+if __name__ == "__main__":
+    main()

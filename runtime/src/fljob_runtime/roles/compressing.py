@@ -1,0 +1,69 @@
+"""What a trainer pushes where the job compresses: how far it moved, and what earlier updates left unsent.
+
+Used by the trainer. Error feedback (Karimireddy et al. 2019, https://arxiv.org/abs/1901.09847), per round:
+
+    due = (values - base) + left        sent = what the shards make of the bytes        left = due - sent
+
+`left` is kept as private values are: by round, on the trainer's storage, so that a round done again begins with what
+the round before it left. A row's part waits until the trainer touches the row again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fljob_runtime.algorithms.fedavg import positions
+from fljob_runtime.parameters import Float32Array, ModelState, RowSet
+from fljob_runtime.roles.private_state import PrivateStore, merge_rows
+
+_NOTHING = ModelState({}, {})
+
+
+class Compressing:
+    """Makes differences of values. `left`: where what was not sent is kept; None for codecs without feedback."""
+
+    def __init__(self, left: PrivateStore | None) -> None:
+        self._left = left
+
+    def due(self, round_number: int, base: ModelState, new: ModelState) -> ModelState:
+        """Return what to push for a round: new values less those pulled, and what earlier rounds left."""
+        difference = _combined(new, base, np.subtract)
+        if self._left is None:
+            return difference
+        return _combined(difference, self._left.load(round_number - 1), np.add)
+
+    def keep(self, round_number: int, due: ModelState, received: Callable[[ModelState], ModelState]) -> None:
+        """Store what the push of `due` leaves unsent; received: what the shards make of it. Raises OSError."""
+        if self._left is None:
+            return
+        unsent = _combined(due, received(due), np.subtract)
+        older = self._left.load(round_number - 1)
+        self._left.save(round_number, ModelState(unsent.dense, merge_rows(older.rows, unsent.rows)))
+
+    def discard_after(self, round_number: int) -> None:
+        """Forget what rounds left that did not count."""
+        if self._left is not None:
+            self._left.discard_after(round_number)
+
+
+def _combined(one: ModelState, other: ModelState, operation: np.ufunc) -> ModelState:
+    """Return operation(one, other) on the names and rows of `one`; those that `other` has not stay as they are."""
+    dense = {
+        name: operation(value, other.dense[name]) if name in other.dense else value for name, value in one.dense.items()
+    }
+    rows = {
+        name: RowSet(part.ids, _combined_rows(part, other.rows[name], operation), part.weights)
+        if name in other.rows
+        else part
+        for name, part in one.rows.items()
+    }
+    return ModelState(dense, rows)
+
+
+def _combined_rows(one: RowSet, other: RowSet, operation: np.ufunc) -> Float32Array:
+    values = one.values.copy()
+    both = np.flatnonzero(np.isin(one.ids, other.ids, assume_unique=True))
+    values[both] = operation(values[both], other.values[positions(other.ids, one.ids[both])])
+    return values
