@@ -28,7 +28,12 @@ class Compressing:
         self._left = left
 
     def due(self, round_number: int, base: ModelState, new: ModelState) -> ModelState:
-        """Return what to push for a round: new values less those pulled, and what earlier rounds left."""
+        """Return what to push for a round: new values less those pulled, and what earlier rounds left.
+
+        Raises KeyError for a row that was trained but not pulled.
+        """
+        for name, rows in new.rows.items():
+            positions(base.rows[name].ids, rows.ids)
         difference = _combined(new, base, np.subtract)
         if self._left is None:
             return difference

@@ -36,6 +36,11 @@ def test_an_update_is_how_far_values_moved() -> None:
     assert due.rows["items"].weights.tolist() == [1.0, 1.0]
 
 
+def test_a_row_that_was_not_pulled_is_an_error() -> None:
+    with pytest.raises(KeyError, match="4"):
+        Compressing(None).due(1, BASE, update(1.0, {4: 1.0}))
+
+
 def test_what_was_not_sent_is_due_in_the_next_round(tmp_path: Path) -> None:
     compressing = opened(tmp_path)
     compressing.keep(1, compressing.due(1, BASE, NEW), halved)
