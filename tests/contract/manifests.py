@@ -255,9 +255,9 @@ RULES = (
         "spec.strategy.compression",
     ),
     _spec(
-        "compressed control variates",
+        "compressed updates of another algorithm",
         "strategy",
-        {"name": "Scaffold", "compression": [{"name": "int8"}]},
+        {"name": "FedProx", "parameters": {"mu": "0.1"}, "compression": [{"name": "int8"}]},
         "spec.strategy.compression",
     ),
     _spec(
