@@ -60,6 +60,10 @@ _LAST_ATTEMPT = (1 << 32) - 1
 _P = TypeVar("_P", bound=Message)
 
 
+class PassedOverError(Exception):
+    """The input was skipped as damaged, as it may be."""
+
+
 @dataclass(frozen=True)
 class Target:
     """One decoder: valid inputs, what it may raise, and a check that raises when the valid are no longer taken."""
@@ -302,8 +306,11 @@ def _private(folder: Path) -> Target:
 
     def decode(messages: Messages) -> None:
         path.write_bytes(b"".join(messages))
-        for name, found in store.load(1).rows.items():
+        loaded = store.load(1)
+        for name, found in loaded.rows.items():
             values = np.zeros(LAYOUT[name].shape, np.float32)
             values[found.ids] = found.values
+        if not loaded.rows:
+            raise PassedOverError
 
-    return _target("private state", [[path.read_bytes()]], decode)
+    return _target("private state", [[path.read_bytes()]], decode, PassedOverError)

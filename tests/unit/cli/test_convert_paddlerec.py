@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from fljob_api.validation import validate
 from fljob_cli.convert import paddlerec
+from fljob_cli.convert.command import read
 from fljob_cli.convert.mapping import Converted, flat
-from fljob_cli.errors import InputError
+from fljob_cli.errors import CliError, InputError
 from fljob_cli.main import app
 
 # The keys are PaddleRec's; the values are ours.
@@ -156,6 +157,11 @@ def test_workers_and_servers_are_trainers_and_shards() -> None:
         ({"hyper_parameters__optimizer__learning_rate": "fast"}, "hyper_parameters.optimizer.learning_rate", "number"),
         ({"hyper_parameters__optimizer__class": "lamb"}, "hyper_parameters.optimizer.class", "lamb"),
         ({"hyper_parameters__fc_layers": 64}, "hyper_parameters.fc_layers", "must be a list"),
+        ({"hyper_parameters__fc_layers": [64, "x"]}, "hyper_parameters.fc_layers", "must be a list of whole numbers"),
+        ({"runner__local_sparse": "embedding_0.w_0"}, "runner.local_sparse", "must be a list of names"),
+        ({"runner__local_sparse": [["embedding_0.w_0"]]}, "runner.local_sparse", "must be a list of names"),
+        ({"runner__local_sparse": ["embedding_1.w_0"]}, "runner.remote_sparse", "is named before"),
+        ({"runner__train_reader_path": "criteo_reader"}, "runner.train_reader_path", "criteo_reader"),
         ({"runner__local_sparse": ["embedding_7.w_0"]}, "runner.local_sparse", "embedding_0.w_0"),
         ({"dataset": 1}, "dataset", "not a section"),
     ],
@@ -189,3 +195,16 @@ def test_the_command_prints_both_as_one_json_object(file: Path) -> None:
     result = CliRunner().invoke(app, ["convert", "paddlerec", str(file), "--output", "json"])
     value = json.loads(result.stdout)
     assert (value["fljob"]["metadata"]["name"], len(value["keys"])) == ("paddlerec", len(list(flat(CONFIG))))
+
+
+@pytest.mark.parametrize("text", ["- 1", "a: [", "a: 2022-99-99", "[" * 5000], ids=["list", "torn", "date", "deep"])
+def test_a_file_that_holds_no_sections_is_an_error_with_its_name(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(CliError, match=r"config_fl\.yaml: "):
+        read(file)
+
+
+def test_a_section_that_holds_itself_is_an_error(file: Path) -> None:
+    file.write_text("runner: &r {more: *r}")
+    with pytest.raises(InputError):
+        convert(read(file))

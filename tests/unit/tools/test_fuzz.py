@@ -39,6 +39,7 @@ def test_no_input_leads_to_an_undocumented_error_or_breaks_the_decoder(name: str
     found = fuzz.fuzz(target, INPUTS, seed=1)
     assert found.inputs == INPUTS
     assert found.faults == {}
+    assert 0 < found.answers["taken"] < INPUTS  # neither is all refused at the door, nor is nothing looked at
 
 
 def planted(fault: BaseException | None = None, *, after: int = 0) -> Target:

@@ -29,7 +29,7 @@ def read(file: Path) -> Mapping[str, Any]:
         parsed = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CliError(f"{file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CliError(f"{file}: not YAML: {error}") from error
     if not isinstance(parsed, Mapping):
         raise CliError(f"{file}: holds no mapping of sections")

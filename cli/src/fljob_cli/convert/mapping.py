@@ -29,11 +29,11 @@ class Converted:
     keys: tuple[Mapped, ...]
 
 
-def flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and their values; lists count as values."""
+def flat(value: Mapping[str, Any], prefix: str = "", depth: int = 8) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and their values; lists, and what lies deeper (YAML can hold itself), count as values."""
     for key, item in value.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(item, Mapping):
-            yield from flat(item, path)
+        if isinstance(item, Mapping) and depth:
+            yield from flat(item, path, depth - 1)
         else:
             yield path, item

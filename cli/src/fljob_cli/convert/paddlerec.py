@@ -24,6 +24,7 @@ _TABLES = {
     "MLP": ("user_embedding.mlp", "item_embedding.mlp"),
     "NeuMF": ("user_embedding.gmf", "item_embedding.gmf", "user_embedding.mlp", "item_embedding.mlp"),
 }
+_READERS = {"movielens_reader": "movielens"}
 _DATA = "data lies where trainers[].data says; import it once with `fljob data import movielens`"
 _EVALUATED = "the model is evaluated after every round, on each site's own held-out pairs"
 _WITHOUT_EFFECT = {
@@ -103,7 +104,7 @@ def convert(source: str, config: Mapping[str, Any], *, name: str, workers: int, 
         "model": _model(state),
         "optimizer": _optimizer(state, strategy),
         "rounds": state.count("runner.epochs", 1),
-        "dataset": {"name": "movielens"},
+        "dataset": {"name": state.choose("runner.train_reader_path", _READERS, "movielens_reader")},
         "strategy": strategy,
         "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}},
         "server": {"replicas": servers},
@@ -136,7 +137,7 @@ def _model(state: _State) -> dict[str, Any]:
     parameters: dict[str, Any] = {"mode": form}
     layers = state.values.get("hyper_parameters.fc_layers")
     if layers and form != "GMF":
-        parameters["layers"] = ",".join(str(width) for width in _listed(state, "hyper_parameters.fc_layers"))
+        parameters["layers"] = ",".join(str(width) for width in _listed(state, "hyper_parameters.fc_layers", int))
     if "hyper_parameters.mf_dim" in state.values and form != "MLP":
         parameters["factors"] = state.count("hyper_parameters.mf_dim", 8)
     return {"name": "ncf", "parameters": parameters}
@@ -156,23 +157,28 @@ def _optimizer(state: _State, strategy: dict[str, Any]) -> dict[str, Any]:
 def _scopes(state: _State) -> list[dict[str, str]]:
     tables = _TABLES[state.choose("hyper_parameters.mode", _FORMS, "NCF_NeuMF")]
     named = {f"embedding_{number}.w_0": table for number, table in enumerate(tables)}
-    scopes = []
+    scopes: list[dict[str, str]] = []
     for key, scope in (("runner.local_sparse", "Private"), ("runner.remote_sparse", "Shared")):
-        for parameter in _listed(state, key):
+        for parameter in _listed(state, key, str):
             if parameter not in named:
                 message = f"no embedding {parameter!r} in this form of NCF; there are: {', '.join(named)}"
-                state.problems.append(Problem(key, message, nearest(str(parameter), named)))
+                state.problems.append(Problem(key, message, nearest(parameter, named)))
+            elif any(named[parameter] == one["name"] for one in scopes):
+                state.problems.append(Problem(key, f"{parameter!r} is named before: a table is local or remote"))
             else:
                 scopes.append({"name": named[parameter], "scope": scope})
     return scopes
 
 
-def _listed(state: _State, key: str) -> list[Any]:
-    """Return a list, empty where the key is absent; anything else is a problem."""
-    value = state.values.get(key) or []
-    if isinstance(value, list):
+def _listed(state: _State, key: str, kind: type) -> list[Any]:
+    """Return a list of one kind, empty where the key is absent; anything else is a problem."""
+    value = state.values.get(key)
+    if value is None:
+        return []
+    if isinstance(value, list) and all(type(item) is kind for item in value):
         return value
-    state.problems.append(Problem(key, f"must be a list, not {value!r}"))
+    what = "names" if kind is str else "whole numbers"
+    state.problems.append(Problem(key, f"must be a list of {what}, not {value!r}"))
     return []
 
 

@@ -103,8 +103,11 @@ def sha256_of(path: Path) -> str:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Return root / relative; raises CheckpointError for a path that leaves the root."""
-    path = (root / relative).resolve()
+    """Return root / relative; raises CheckpointError for a path that leaves the root or that no system can hold."""
+    try:
+        path = (root / relative).resolve()
+    except ValueError as error:  # a zero byte, half a surrogate pair
+        raise CheckpointError(f"{relative!r} is no path: {error}") from error
     if not path.is_relative_to(root.resolve()):
         raise CheckpointError(f"{relative!r} leaves the checkpoint folder {root}")
     return path

@@ -55,7 +55,7 @@ def read_manifest(path: Path) -> Manifest:
         digest = body.pop("digest")
         if body.pop("format") != FORMAT or digest != _digest({"format": FORMAT, **body}):
             raise CheckpointError(f"{path}: torn, changed or of another format")
-        body["files"] = tuple(ShardFileName(**file) for file in body["files"])
+        body["files"] = tuple(_file(**file) for file in body["files"])
         body["part_digests"] = tuple(body["part_digests"])
         return Manifest(**body)
     except OSError as error:
@@ -119,6 +119,12 @@ def _checked(root: Path, job_uid: str, version: int, path: Path) -> Manifest:
         if not there:
             raise CheckpointError(f"{path}: {file.path} is missing")
     return manifest
+
+
+def _file(path: str, digest: str) -> ShardFileName:
+    if not isinstance(path, str) or not isinstance(digest, str):
+        raise TypeError("a file's path and digest must be texts")
+    return ShardFileName(path, digest)
 
 
 def _digest(body: dict[str, Any]) -> str:

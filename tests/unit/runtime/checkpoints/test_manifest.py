@@ -109,3 +109,10 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / UID).write_text("a file")
     with pytest.raises(CheckpointError, match=f"cannot read .*{UID}"):
         versions(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", 5], ids=["a zero byte", "half a letter", "a number"])
+def test_a_version_whose_file_has_a_name_that_is_none_is_skipped(tmp_path: Path, path: str) -> None:
+    durable(tmp_path, 1)
+    write_manifest(tmp_path, Manifest(UID, 2, (ShardFileName(path, "0" * 64),), ("d",)))
+    assert versions(tmp_path) == [1]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
@@ -115,3 +116,11 @@ def test_merged_rows_are_sorted_and_the_newer_value_wins() -> None:
     merged = merge_rows({"users": rows([1, 4, 6], 1.0)}, {"users": rows([0, 4], 2.0)})["users"]
     assert merged.ids.tolist() == [0, 1, 4, 6]
     assert merged.values[:, 0].tolist() == [2.0, 1.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["items", "unknown"], ids=["shared", "unknown"])
+def test_a_table_that_is_not_private_is_passed_over(store: PrivateStore, tmp_path: Path, name: str) -> None:
+    store.save(2, state(2.0))
+    tensors = {f"ids/{name}": np.array([0]), f"rows/{name}": np.zeros((1, 2), np.float32)}
+    save_file(tensors, tmp_path / "private-u" / "private-000003.safetensors")
+    assert list(store.load(3).rows) == ["users"]
