@@ -107,6 +107,8 @@ def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
             num_slots=int(metadata.get("slots", "0")),
         )
         shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    if not (0 <= part.shard < part.num_shards and 0 <= part.num_slots < len(shapes)):
+        raise CheckpointError(f"{path}: cannot be shard {part.shard} of {part.num_shards}, slots {part.num_slots}")
     wanted = _shapes(part)
     if shapes != wanted:
         raise CheckpointError(f"{path}: holds {shapes}, its layout needs {wanted}")

@@ -81,3 +81,13 @@ def test_tensors_that_do_not_fit_the_layout_are_refused(tmp_path: Path) -> None:
     written = write_shard(tmp_path, replace(PART, layout=ModelLayout((ParamSpec("weight", (4,)),))))
     with pytest.raises(CheckpointError, match="its layout needs"):
         read_shard(tmp_path, written)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_shards": 0}, {"num_shards": -1}, {"shard": 1}, {"shard": -1}, {"num_slots": 10**9}, {"num_slots": -1}],
+    ids=str,
+)
+def test_a_place_that_no_shard_has_is_refused(tmp_path: Path, changes: dict[str, int]) -> None:
+    with pytest.raises(CheckpointError, match="cannot be shard"):
+        read_shard(tmp_path, write_shard(tmp_path, replace(PART, **changes)))  # type: ignore[arg-type]
