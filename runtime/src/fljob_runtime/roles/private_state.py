@@ -82,10 +82,10 @@ class PrivateStore:
         return ModelState({}, {})
 
     def _checked(self, state: ModelState) -> ModelState:
-        """Return the state if it fits the layout's private part; raises KeyError, LayoutError or ValueError."""
+        """Return the state if it fits the scope's part of the layout; raises KeyError, LayoutError or ValueError."""
         for name in (*state.dense, *state.rows):
-            if self._layout[name].scope is not Scope.PRIVATE:
-                raise ValueError(f"{name} is not private")
+            if self._layout[name].scope is not self._scope:
+                raise ValueError(f"{name} is not {self._scope}")
         for name, value in state.dense.items():
             if value.dtype != np.float32 or value.shape != self._layout[name].shape:
                 raise ValueError(f"{name}: {value.dtype} {value.shape}, not float32 {self._layout[name].shape}")
