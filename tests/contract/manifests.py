@@ -301,6 +301,21 @@ RULES = (
     _spec("gradients that nobody applies", "strategy", {"mode": "Async"}, "spec.strategy.serverOptimizer"),
     _spec("rows summed in Sync", "strategy", {"rowAveraging": "Summed"}, "spec.strategy.rowAveraging"),
     _spec("rows averaged in Geo", "strategy", {"mode": "Geo", "rowAveraging": "Touched"}, "spec.strategy.rowAveraging"),
+    _spec("a buffer where there is none", "strategy", {"bufferSize": 1}, "spec.strategy.bufferSize"),
+    _spec(
+        "a buffer that cannot be filled", "strategy", {"mode": "Buffered", "bufferSize": 3}, "spec.strategy.bufferSize"
+    ),
+    _spec(
+        "more versions than servers hold",
+        "strategy",
+        {"mode": "Buffered", "maxStaleness": 101},
+        "spec.strategy.maxStaleness",
+    ),
+    Case(
+        "a part of the trainers in Buffered",
+        {"spec/strategy": {"mode": "Buffered"}, "spec/participation": {"percent": 50}},
+        "spec.participation",
+    ),
     _spec("epochs and steps together", "strategy", {"localEpochs": 1, "innerSteps": 2}, "spec.strategy"),
     _spec("count and percent together", "participation", {"count": 1, "percent": 50}, "spec.participation"),
     _spec("a quorum that cannot be", "quorum/minTrainers", 3, "spec.quorum.minTrainers"),

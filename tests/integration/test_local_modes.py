@@ -1,4 +1,4 @@
-"""Jobs of real processes in the modes that exchange values within a round."""
+"""Jobs of real processes in the modes other than Sync."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ MODES: dict[str, dict[str, Any]] = {
     "Geo": {"mode": "Geo", "geoStep": 4},
     "Async": {"mode": "Async", "serverOptimizer": {"name": "SGD", "learningRate": "0.02"}},
     "StepSync": {"mode": "StepSync", "serverOptimizer": {"name": "SGD", "learningRate": "0.1"}},
+    "Buffered": {"mode": "Buffered"},
 }
 
 
@@ -32,7 +33,14 @@ def test_a_job_trains_to_its_end(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "process"), [("Geo", "trainer-site-1"), ("Geo", "coordinator"), ("Async", "server-0")]
+    ("mode", "process"),
+    [
+        ("Geo", "trainer-site-1"),
+        ("Geo", "coordinator"),
+        ("Async", "server-0"),
+        ("Buffered", "server-0"),
+        ("Buffered", "coordinator"),
+    ],
 )
 def test_a_killed_process_costs_no_round(tmp_path: Path, mode: str, process: str) -> None:
     run = LocalJob(modal(mode), tmp_path)
@@ -56,3 +64,24 @@ def test_two_shards_exchange_too_and_private_rows_stay_where_they_are(tmp_path: 
     run = LocalJob(modal("Geo", parameterScopes=scopes, server={"replicas": 2}), tmp_path)
     finish = run.run()
     assert finish.outcome is Outcome.SUCCEEDED, finish
+
+
+def test_a_buffer_of_all_trainers_gives_the_model_of_sync(tmp_path: Path) -> None:
+    scopes = [{"name": "user_embedding", "scope": "Private"}]
+    strategy = {"localEpochs": 1, "batchSize": 20}
+    sync = LocalJob(job(strategy=strategy, parameterScopes=scopes), tmp_path / "sync")
+    whole = {**strategy, "mode": "Buffered", "bufferSize": 3}
+    buffered = LocalJob(job(strategy=whole, parameterScopes=scopes, server={"replicas": 2}), tmp_path / "buffered")
+    for run in (sync, buffered):
+        run.run()
+    assert buffered.metrics() == sync.metrics()
+    assert buffered.model() == sync.model()
+
+
+def test_a_paused_trainer_holds_no_version_up(tmp_path: Path) -> None:
+    run = LocalJob(modal("Buffered", evaluation={"everyRounds": 5}, rounds=5), tmp_path)
+    run.once(RoundState.TRAINING, 0, lambda: run.kill("trainer-site-1", signal.SIGSTOP))
+    run.once(RoundState.EVALUATING, 5, lambda: run.kill("trainer-site-1", signal.SIGCONT))
+    assert run.run().outcome is Outcome.SUCCEEDED
+    made = [{update["trainer"] for update in record["accepted"]} for record in run.records("ListAccepted")]
+    assert made[3:] == [{"site-0", "site-2"}] * 3  # what it had trained by then may be in the ones before

@@ -181,3 +181,20 @@ def test_large_values_go_through_whole(tmp_path: Path) -> None:
         pulled = client.pull(0, {}, deadline_s=DEADLINE_S).dense["big"]
         client.close()
     assert np.array_equal(pulled, values)
+
+
+def test_an_update_from_an_older_version_is_named_with_its_round_and_its_age_is_told(tmp_path: Path) -> None:
+    with Servers.start(tmp_path, 2, buffered=True) as servers:
+        servers.round(0, {"a": initial()})
+        stale = servers.trainer("b").push(1, 0, update(4.0, {3: 4.0}), 1, deadline_s=DEADLINE_S)
+        servers.round(1, {"a": update(2.0, {3: 2.0})})
+        listed = [AcceptedUpdate("b", 0, stale, round=1)]
+        for _ in range(2):  # a repeated commit changes nothing, and is not counted again
+            servers.coordinator().commit(2, listed, deadline_s=DEADLINE_S)
+        state = servers.trainer("c").pull(2, {"items": np.array([3])}, deadline_s=DEADLINE_S)
+        expected = 2.0 + 4.0 / np.sqrt(2.0)
+        assert state.dense["bias"].tolist() == pytest.approx([expected] * 3)
+        assert state.rows["items"].values.tolist() == [pytest.approx([expected] * 2)]
+        for metrics in servers.metrics:
+            lines = metrics.text().decode().splitlines()
+            assert [line.split()[-1] for line in lines if "staleness_updates_sum{" in line] == ["1.0"]

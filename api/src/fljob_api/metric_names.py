@@ -47,7 +47,7 @@ COORDINATOR = _of(
     (
         "fljob_stragglers_total",
         "counter",
-        "Cohort members whose update was not in the committed round.",
+        "Cohort members whose update was not in the committed round; in mode Buffered: dropped as too stale.",
         (*PODS, "trainer"),
     ),
     (

@@ -35,7 +35,7 @@ from fljob_api.rules import (
     frozen_unless_suspended,
     list_map,
 )
-from fljob_api.strategy import StrategyName, StrategySpec
+from fljob_api.strategy import Mode, StrategyName, StrategySpec
 
 _SGD_ALONE = (StrategyName.FED_NOVA, StrategyName.SCAFFOLD)
 _BY_NAME = list_map("name")
@@ -294,6 +294,21 @@ class FLJobSpec(ApiModel):
             message="participation.count must not exceed the number of trainers",
             holds=lambda s: s.participation.count is None or s.participation.count <= len(s.trainers),
             field="participation.count",
+        ),
+        Rule(
+            cel="!has(self.strategy.bufferSize) || self.strategy.bufferSize <= size(self.trainers)",
+            message="strategy.bufferSize must not exceed the number of trainers: a version takes one update of each",
+            holds=lambda s: s.strategy.buffer_size is None or s.strategy.buffer_size <= len(s.trainers),
+            field="strategy.bufferSize",
+        ),
+        Rule(
+            cel="!has(self.strategy.mode) || self.strategy.mode != 'Buffered' || "
+            "!(has(self.participation.percent) || has(self.participation.count))",
+            message="in mode Buffered all trainers take part; set strategy.bufferSize in place of percent or count",
+            holds=lambda s: (
+                s.strategy.mode is not Mode.BUFFERED or (s.participation.percent, s.participation.count) == (None, None)
+            ),
+            field="participation",
         ),
         Rule(
             cel="!has(self.failurePolicy.maxFailedTrainers) || "

@@ -11,6 +11,9 @@ from fljob_api.base import ApiModel
 from fljob_api.fields import Decimal, Parameters, RegistryName
 from fljob_api.rules import Rule, at_most_one
 
+LARGEST_USUAL_BUFFER = 10  # the size that Nguyen et al. 2022 recommend
+STALE_VERSIONS, MOST_STALE_VERSIONS = 10, 100
+
 
 class StrategyName(StrEnum):
     """Federated algorithms."""
@@ -28,6 +31,7 @@ class Mode(StrEnum):
     STEP_SYNC = "StepSync"
     ASYNC = "Async"
     GEO = "Geo"
+    BUFFERED = "Buffered"
 
 
 class Weighting(StrEnum):
@@ -88,10 +92,19 @@ class StrategySpec(ApiModel):
     RULES: ClassVar = (
         at_most_one("localEpochs", "innerSteps"),
         _only("geoStep", Mode.GEO),
-        _only("maxStaleness", Mode.ASYNC, Mode.GEO),
-        _only("serverOptimizer", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC),
-        _only("rowAveraging", Mode.SYNC, Mode.STEP_SYNC, Mode.GEO),
+        _only("bufferSize", Mode.BUFFERED),
+        _only("maxStaleness", Mode.ASYNC, Mode.GEO, Mode.BUFFERED),
+        _only("serverOptimizer", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC, Mode.BUFFERED),
+        _only("rowAveraging", Mode.SYNC, Mode.STEP_SYNC, Mode.GEO, Mode.BUFFERED),
         _only("compression", Mode.SYNC),
+        Rule(
+            cel="!has(self.mode) || self.mode != 'Buffered' || !has(self.maxStaleness) || "
+            f"self.maxStaleness <= {MOST_STALE_VERSIONS}",
+            message="in mode Buffered the servers hold each version that an update may be made from: "
+            f"maxStaleness is {MOST_STALE_VERSIONS} at most",
+            holds=lambda s: s.mode is not Mode.BUFFERED or (s.max_staleness or 0) <= MOST_STALE_VERSIONS,
+            field="maxStaleness",
+        ),
         Rule(
             cel="!has(self.compression) || !has(self.name) || self.name == 'FedAvg'",
             message="only updates of FedAvg are compressed yet; remove compression",
@@ -117,7 +130,7 @@ class StrategySpec(ApiModel):
         Rule(
             cel="!has(self.rowAveraging) || (self.mode == 'Geo' ? self.rowAveraging in ['All', 'Summed'] : "
             "self.rowAveraging in ['Touched', 'All'])",
-            message="rowAveraging is Touched or All in mode Sync and StepSync, Summed or All in mode Geo",
+            message="rowAveraging is Touched or All in mode Sync, StepSync and Buffered, Summed or All in mode Geo",
             holds=lambda s: (
                 s.row_averaging is not (RowAveraging.TOUCHED if s.mode is Mode.GEO else RowAveraging.SUMMED)
             ),
@@ -147,7 +160,8 @@ class StrategySpec(ApiModel):
     mode: Mode = Field(
         Mode.SYNC,
         description="Sync: one update per trainer and round. StepSync: one step of the server per mini-batch of all. "
-        "Async: each gradient at once. Geo: each trainer's changes at once, every geoStep mini-batches.",
+        "Async: each gradient at once. Geo: each trainer's changes at once, every geoStep mini-batches. "
+        "Buffered: one update per trainer as it comes, a new version for every bufferSize of them.",
     )
     local_epochs: int | None = Field(
         None,
@@ -165,11 +179,18 @@ class StrategySpec(ApiModel):
         le=100_000,
         description="Geo: mini-batches from one exchange with the server to the next; 10 if unset.",
     )
+    buffer_size: int | None = Field(
+        None,
+        ge=1,
+        le=128,
+        description="Buffered: updates that make a version; half of the trainers, rounded up, at most 10, if unset.",
+    )
     max_staleness: int | None = Field(
         None,
         ge=0,
         le=1_000_000,
-        description="Async, Geo: what others changed that many times since it was fetched is dropped, and counted.",
+        description="Async, Geo: what others changed that many times since it was fetched is dropped, and counted. "
+        "Buffered: versions that an update may be behind the one it would change, 10 if unset; a staler one likewise.",
     )
     weighting: Weighting = Weighting.SAMPLES
     row_averaging: RowAveraging | None = Field(
@@ -180,7 +201,8 @@ class StrategySpec(ApiModel):
     )
     server_optimizer: ServerOptimizerSpec | None = Field(
         None,
-        description="Applies the trainers' mean update (Sync) or gradients (StepSync, Async); none in Sync if unset.",
+        description="Applies the trainers' mean update (Sync, Buffered) or gradients (StepSync, Async); in Sync and "
+        "Buffered none if unset.",
     )
     compression: list[CompressorSpec] | None = Field(
         None,
@@ -198,4 +220,13 @@ class StrategySpec(ApiModel):
     @property
     def exchanges(self) -> bool:
         """Return whether trainers and server exchange values within a round."""
-        return self.mode is not Mode.SYNC
+        return self.mode not in {Mode.SYNC, Mode.BUFFERED}
+
+    @property
+    def stalest(self) -> int:
+        """Return how many versions an update of mode Buffered may be behind."""
+        return STALE_VERSIONS if self.max_staleness is None else self.max_staleness
+
+    def buffered(self, trainers: int) -> int:
+        """Return how many updates make a version of mode Buffered in a job of so many trainers."""
+        return self.buffer_size or min(LARGEST_USUAL_BUFFER, -(-trainers // 2))

@@ -101,21 +101,28 @@ class Initialize:
 class Train:
     """Train from version `round` - 1 and push the update of `round`; waited for until `deadline` (Unix s).
 
-    members: trainers in the cohort; share: this one's part of their samples, in (0, 1].
+    members: trainers in the cohort; share: this one's part of their samples, in (0, 1]. Mode Buffered: task numbers the
+    trainer's updates and says which data it trains on, 0 for that of the round; attempt grows when servers went back.
     """
 
     round: int
     deadline: float
     members: int = 1
     share: float = 1.0
+    task: int = 0
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate `version`; `next_round` > 0 lets the trainer fetch the rows of that round along with it."""
+    """Evaluate `version`; `next_round` > 0 lets the trainer fetch the rows of that round along with it.
+
+    next_task: the trainer's first task that is not in the version, 0 for that of the round after it.
+    """
 
     version: int
     next_round: int = 0
+    next_task: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,11 +167,15 @@ Instruction = Initialize | Train | Evaluate | Repush | Committed | Finish
 
 @dataclass(frozen=True)
 class AcceptedUpdate:
-    """One update that a round is made of, with its receipts in shard order."""
+    """One update that a round is made of, with its receipts in shard order.
+
+    round: the one that it was trained for, so that it was made from the version before; 0: that of the commit.
+    """
 
     trainer: str
     attempt: int
     receipts: tuple[Receipt, ...]
+    round: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,7 @@ class CommitResult:
     `digest` is that of the shard's part of the version (equal whenever the commit is repeated), `checkpoint`
     the path of its file relative to the checkpoint root ("" if none was asked for), `checkpoint_digest` sha256
     of that file. `missing` names the trainers whose update is not staged here: then nothing was folded.
+    `staleness`, mode Buffered: how many versions each update was behind, known to the shard alone and told once.
     """
 
     shard: int
@@ -182,6 +194,7 @@ class CommitResult:
     checkpoint: str = ""
     checkpoint_digest: str = ""
     missing: tuple[str, ...] = ()
+    staleness: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -136,24 +136,30 @@ class Initialize(_message.Message):
     def __init__(self) -> None: ...
 
 class Train(_message.Message):
-    __slots__ = ("round", "deadline", "members", "share")
+    __slots__ = ("round", "deadline", "members", "share", "task", "attempt")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     round: int
     deadline: float
     members: int
     share: float
-    def __init__(self, round: _Optional[int] = ..., deadline: _Optional[float] = ..., members: _Optional[int] = ..., share: _Optional[float] = ...) -> None: ...
+    task: int
+    attempt: int
+    def __init__(self, round: _Optional[int] = ..., deadline: _Optional[float] = ..., members: _Optional[int] = ..., share: _Optional[float] = ..., task: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Evaluate(_message.Message):
-    __slots__ = ("version", "next_round")
+    __slots__ = ("version", "next_round", "next_task")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NEXT_ROUND_FIELD_NUMBER: _ClassVar[int]
+    NEXT_TASK_FIELD_NUMBER: _ClassVar[int]
     version: int
     next_round: int
-    def __init__(self, version: _Optional[int] = ..., next_round: _Optional[int] = ...) -> None: ...
+    next_task: int
+    def __init__(self, version: _Optional[int] = ..., next_round: _Optional[int] = ..., next_task: _Optional[int] = ...) -> None: ...
 
 class Repush(_message.Message):
     __slots__ = ("round",)

@@ -118,14 +118,16 @@ class PushAck(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., digest: _Optional[str] = ..., num_bytes: _Optional[int] = ...) -> None: ...
 
 class AcceptedUpdate(_message.Message):
-    __slots__ = ("trainer", "attempt", "digest")
+    __slots__ = ("trainer", "attempt", "digest", "round")
     TRAINER_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
     trainer: str
     attempt: int
     digest: str
-    def __init__(self, trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+    round: int
+    def __init__(self, trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., digest: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
 
 class CommitRequest(_message.Message):
     __slots__ = ("round", "accepted", "checkpoint", "release")

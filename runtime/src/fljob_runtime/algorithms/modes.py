@@ -32,11 +32,11 @@ def server_optimizer(strategy: StrategySpec) -> ServerOptimizer | None:
 
 
 def exchange_rule(strategy: StrategySpec, optimizer: ServerOptimizer | None) -> ExchangeRule | None:
-    """Return what a contribution within a round does to the values; None in mode Sync, which has none.
+    """Return what a contribution within a round does to the values; None in the modes that have none.
 
     Raises ValueError for a mode that needs an optimizer, which the schema requires.
     """
-    if strategy.mode is Mode.SYNC:
+    if not strategy.exchanges:
         return None
     if strategy.mode is Mode.GEO:
         return Geo(sum_rows=strategy.rows is RowAveraging.SUMMED)

@@ -19,6 +19,7 @@ from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_api.metric_names import SERVER
+from fljob_api.strategy import Mode
 from fljob_runtime.algorithms.modes import algorithm, exchange_rule, server_optimizer
 from fljob_runtime.compression import chain
 from fljob_runtime.errors import TransportError
@@ -109,6 +110,7 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         if folder is not None and not folder.is_dir():
             raise UsageError(f"{flag} {folder}: no such folder")
     optimizer = server_optimizer(config.spec.strategy)
+    buffered, trainers = config.spec.strategy.mode is Mode.BUFFERED, len(config.spec.trainers)
     return ShardConfig(
         job_uid=config.uid,
         incarnation=config.incarnation,
@@ -125,6 +127,8 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         exchange=exchange_rule(config.spec.strategy, optimizer),
         max_staleness=config.spec.strategy.max_staleness,
         compression=chain.make(config.spec.strategy.compression or (), config.spec.seed),
+        buffered=buffered,
+        buffer_share=config.spec.strategy.buffered(trainers) / trainers if buffered else 1.0,
     )
 
 

@@ -31,7 +31,7 @@ from fljob_runtime.roles.progress_view import (
 )
 from fljob_runtime.roles.publisher import Publisher
 from fljob_runtime.roles.shards import ShardKeeper
-from fljob_runtime.rounds.machine import RoundMachine
+from fljob_runtime.rounds.buffered import make_machine
 from fljob_runtime.rounds.rules import Control, Rules
 from fljob_runtime.rounds.values import (
     Action,
@@ -111,7 +111,7 @@ class Coordinator:
     def __init__(self, rules: Rules, control: Control, around: Surroundings, inbox: queue.SimpleQueue[Item]) -> None:
         self._around = around
         self._inbox = inbox
-        self._machine = RoundMachine(
+        self._machine = make_machine(
             rules, control, history=around.journal.history, summarise=summarise, now=around.clock()
         )
         self._views = {name: TrainerView() for name in rules.trainers}

@@ -122,7 +122,9 @@ def _check_begin(path: Path, kind: str, value: _Json, uid: str) -> None:
 
 def _accepted(value: _Json) -> ListAccepted:
     updates = tuple(
-        AcceptedUpdate(u["trainer"], u["attempt"], tuple(Receipt(**receipt) for receipt in u["receipts"]))
+        AcceptedUpdate(
+            u["trainer"], u["attempt"], tuple(Receipt(**receipt) for receipt in u["receipts"]), u.get("round", 0)
+        )
         for u in value.pop("accepted")
     )
     return ListAccepted(accepted=updates, dropped=tuple(value.pop("dropped")), **value)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from fljob_api.exit_codes import ExitCode
-from fljob_api.strategy import StrategySpec
+from fljob_api.strategy import Mode, StrategySpec
 from fljob_runtime.errors import (
     BusyError,
     LayoutMismatchError,
@@ -90,6 +90,11 @@ class Kept:
     num_samples: int
     draft: TrainReport
     report: TrainReport | None = None
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Return what it was trained for."""
+        return self.round, self.draft.attempt
 
 
 @dataclass(frozen=True)
@@ -172,23 +177,27 @@ class Trainer:
         round_number = instruction.round
         if self._around.inbox.superseded(round_number):
             raise SupersededError(f"round {round_number} went on without this trainer")
+        task = instruction.task or round_number
         kept = self._kept
-        if kept is not None and kept.round == round_number and not self._around.strategy.exchanges:
-            self._push(kept)
+        if kept is not None and kept.identity != (round_number, instruction.attempt):
+            kept = self._kept = None
+        if kept is not None and not self._around.strategy.exchanges:
+            lost = self._around.strategy.mode is Mode.BUFFERED  # who is told a task twice is asked for it again
+            self._push(replace(kept, report=None) if lost else kept)
             return
         started, cpu = time.monotonic(), time.process_time()
         self._around.pulse.begin("Training", round_number, self._local.samples_per_round)
-        self._go_back_to(round_number - 1)
-        update, older = self._update(instruction)
+        self._go_back_to(task - 1)
+        update, older = self._update(instruction, task)
         if update is None:
-            if kept is not None and kept.round == round_number:
+            if kept is not None:
                 self._push(kept)
                 return
             update = LocalUpdate(ModelState({}, {}), self._local.samples_per_round, MetricSums())
-        self._keep_private(round_number, older, update.state.private(self._layout))
+        self._keep_private(task, older, update.state.private(self._layout))
         draft = TrainReport(
             round=round_number,
-            attempt=_ATTEMPT,
+            attempt=instruction.attempt,
             receipts=(),
             num_samples=update.num_samples,
             metrics=update.metrics.to_bytes(),
@@ -216,7 +225,7 @@ class Trainer:
         if self._around.compressing is not None:
             self._around.compressing.discard_after(round_number)
 
-    def _update(self, instruction: Train) -> tuple[LocalUpdate | None, ModelState]:
+    def _update(self, instruction: Train, task: int) -> tuple[LocalUpdate | None, ModelState]:
         """Train the round; return the update (None: the servers had all of it) and the private values before it."""
         number, inbox = instruction.round, self._around.inbox
 
@@ -233,11 +242,11 @@ class Trainer:
                 Patience(self._around.reach_s, lambda: inbox.superseded(number), inbox.newest_train),
             )
             return exchanged.train(), older
-        self._load(number - 1, number, lambda: inbox.superseded(number))
+        self._load(number - 1, task, lambda: inbox.superseded(number))
         self._loaded = None
-        older = self._take_private(number - 1)
+        older = self._take_private(task - 1)
         self._private_round = None
-        return self._local.train(number, on_progress), older
+        return self._local.train(task, on_progress), older
 
     def _advance(self, round_number: int, progress: TrainProgress) -> None:
         if self._around.inbox.superseded(round_number):
@@ -266,7 +275,7 @@ class Trainer:
         elif kept.report is None:
             sent = self._around.servers.bytes_sent
             receipts = self._until_done(
-                lambda: self._around.servers.push(kept.round, _ATTEMPT, kept.num_samples, kept.shared),
+                lambda: self._around.servers.push(kept.round, kept.draft.attempt, kept.num_samples, kept.shared),
                 lambda: self._around.inbox.superseded(kept.round),
                 f"push of round {kept.round}",
             )
@@ -294,7 +303,7 @@ class Trainer:
         started = time.monotonic()
         self._around.pulse.begin("Evaluating", wanted.version)
         self._load(wanted.version, wanted.next_round, superseded, evaluation=True)
-        self._take_private(wanted.version)
+        self._take_private(wanted.next_task - 1 if wanted.next_task else wanted.version)
         evaluation = self._local.evaluate()
         seconds = time.monotonic() - started
         self._around.report(EvaluateReport(wanted.version, evaluation.sums.to_bytes(), seconds))
@@ -364,7 +373,8 @@ class Trainer:
             try:
                 return call()
             except (UnreachableError, NotReadyError, BusyError, StaleError) as error:
-                if superseded():
+                gone = self._around.strategy.mode is Mode.BUFFERED and isinstance(error, StaleError)
+                if superseded() or gone:  # a version that a task began with never comes back
                     raise SupersededError(f"{what}: {error}") from error
                 if time.monotonic() >= deadline:
                     raise UnreachableError(f"{what}: gave up after {self._around.reach_s:g} s: {error}") from error

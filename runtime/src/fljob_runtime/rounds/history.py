@@ -22,7 +22,7 @@ from fljob_runtime.rounds.values import (
     TrainerMended,
 )
 
-_RELEASE_WINDOW = 16  # after a restart, how far back versions are named to the shards as releasable
+_RELEASE_WINDOW = 128  # after a restart, how far back versions are named to the shards as releasable
 
 
 @dataclass
@@ -35,6 +35,7 @@ class History:
     accepted: ListAccepted | None = None
     held: set[int] = field(default_factory=set)
     failed: dict[str, TrainerFailed] = field(default_factory=dict)
+    rewinds: int = 0
 
     @property
     def committed(self) -> int:
@@ -97,6 +98,7 @@ class History:
         if not NO_VERSION <= version <= self.committed:
             raise ValueError(f"version {version} cannot be gone back to from {self.committed}: the journal is damaged")
         del self.commits[version + 1 :]
+        self.rewinds += 1
         self.held = {v for v in self.held if v <= version}
         self.cohort, self.accepted = None, None
 

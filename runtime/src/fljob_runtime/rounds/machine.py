@@ -151,7 +151,7 @@ class RoundMachine:
                 self.under_way.evaluations[event.trainer] = event.report
         elif isinstance(event, ShardLost):
             self._shards_ready = False
-            self._do(Restore(self.history.committed, anew=self.rules.exchanges))
+            self._do(Restore(self.history.committed, anew=self.rules.begins_anew))
         elif isinstance(event, Restored):
             self._restored(event, now)
         else:
@@ -182,7 +182,7 @@ class RoundMachine:
             if event.trainer not in self.under_way.reports:
                 self._tell(event.trainer, self._instruction(event.trainer))
         elif self.state is S.EVALUATING and event.trainer not in self.under_way.evaluations:
-            self._tell(event.trainer, Evaluate(self.history.committed))
+            self._tell(event.trainer, self._evaluation(event.trainer))
         if self.roster.layout_digest:
             self._check_layouts(now)
 
@@ -270,16 +270,20 @@ class RoundMachine:
         self._deadline = max(deadline, now + self.rules.absence_grace_s)
 
     def _committed(self, event: CommitDone, now: float) -> None:
-        accepted = {update.trainer for update in (self.history.accepted or _NOTHING).accepted}
+        listed = self.history.accepted or _NOTHING
         self._note(RoundCommitted(event.round, now - self._round_start, event.durable))
         self.under_way.pinned = None
-        for trainer in self.roster.present():
-            self._tell(trainer, Committed(event.round, trainer in accepted))
-        self.under_way.reports.clear()
+        self._tell_committed(listed)
         if self.evaluation_due():
             self._begin_evaluation(now)
         else:
             self._to(S.SELECTING, now, self.rules.round_timeout_s)
+
+    def _tell_committed(self, listed: ListAccepted) -> None:
+        accepted = {update.trainer for update in listed.accepted}
+        for trainer in self.roster.present():
+            self._tell(trainer, Committed(listed.round, trainer in accepted))
+        self.under_way.reports.clear()
 
     def _saved(self, event: Saved, now: float) -> None:
         last = self.history.last
@@ -427,9 +431,12 @@ class RoundMachine:
         return self.under_way.unevaluated(self.roster.failed)
 
     def _accept(self, now: float) -> None:
-        self._note(self.under_way.listed(self._summarise))
+        self._note(self._listed())
         self._to(S.COMMITTING, now, self.rules.round_timeout_s)
         self._name_list()
+
+    def _listed(self) -> ListAccepted:
+        return self.under_way.listed(self._summarise)
 
     def _resume_commit(self, now: float) -> None:
         self._round_start = now
@@ -442,9 +449,12 @@ class RoundMachine:
         listed = self.history.accepted or _NOTHING
         last_round = self.round >= self.control.rounds
         checkpoint = last_round or self.round % self.rules.checkpoint_every == 0 or self._pause_at is not None
-        release = self.history.releasable(self.rules.keep - 1 if checkpoint else self.rules.keep)
+        release = self._releasable(listed, self.rules.keep - 1 if checkpoint else self.rules.keep)
         self.history.held -= set(release)
         self._do(DoCommit(self.round, listed.accepted, checkpoint, release))
+
+    def _releasable(self, _: ListAccepted, keep: int) -> tuple[int, ...]:
+        return self.history.releasable(keep)
 
     def _leave_behind(self, now: float) -> None:
         """Begin a round of steps anew without those that are gone: the others cannot step without them."""
@@ -461,7 +471,10 @@ class RoundMachine:
         everyone = self.rules.cohort_size == len(self.rules.trainers)
         coming = self.history.committed + 1 if everyone and self.history.committed < self.control.rounds else 0
         for trainer in self.roster.present():
-            self._tell(trainer, Evaluate(self.history.committed, coming))
+            self._tell(trainer, self._evaluation(trainer, coming))
+
+    def _evaluation(self, trainer: str, coming: int = 0) -> Evaluate:  # noqa: ARG002 - `buffered` needs it
+        return Evaluate(self.history.committed, coming)
 
     def _expects(self, trainer: str, now: float) -> bool:
         everyone = self.rules.required == self.rules.cohort_size

@@ -35,10 +35,17 @@ class Rules:
     absence_grace_s: float = ABSENCE_GRACE_S
     mode: Mode = Mode.SYNC
     weighting: Weighting = Weighting.SAMPLES
+    buffer_size: int = 1
+    max_staleness: int = 10
 
     @property
     def exchanges(self) -> bool:
         """Return whether trainers and servers exchange values within a round."""
+        return self.mode not in {Mode.SYNC, Mode.BUFFERED}
+
+    @property
+    def begins_anew(self) -> bool:
+        """Return whether a lost shard costs what is under way at all of them: updates cannot be sent again."""
         return self.mode is not Mode.SYNC
 
     @property
@@ -100,6 +107,8 @@ def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Ru
         absence_grace_s=absence_grace_s,
         mode=spec.strategy.mode,
         weighting=spec.strategy.weighting,
+        buffer_size=spec.strategy.buffered(len(spec.trainers)),
+        max_staleness=spec.strategy.stalest,
     )
 
 

@@ -26,8 +26,16 @@ class RoundMean:
     """What becomes of some updates; their order is the order of sums."""
 
     def __init__(
-        self, updates: Sequence[Staged], weighting: Weighting, row_averaging: RowAveraging, averaging: Averaging
+        self,
+        updates: Sequence[Staged],
+        weighting: Weighting,
+        row_averaging: RowAveraging,
+        averaging: Averaging,
+        *,
+        share: float = 1.0,
     ) -> None:
+        """share: part of all clients that the updates are of; the others' rows count as they are in `All`."""
+        self._share = share
         samples = [update.header.num_samples for update in updates]
         self._updates, self._averaging = updates, averaging
         self._touched = row_averaging is RowAveraging.TOUCHED
@@ -55,7 +63,7 @@ class RoundMean:
             folded = fold_rows(counted, old)
         else:
             by_client = [replace(r, weights=np.full(len(r.positions), self._folded[i])) for i, r in touching]
-            folded = fold_rows(by_client, old, over_all=sum(self._folded))
+            folded = fold_rows(by_client, old, over_all=sum(self._folded) / self._share)
         far = np.full(len(folded.positions), self._averaging.part(name, len(self._updates)))
         if self._touched and not self._alike:
             far *= stretch_rows(folded.positions, [(r.positions, r.weights, self._norms[i]) for i, r in touching])

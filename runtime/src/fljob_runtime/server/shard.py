@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout
 from fljob_runtime.server.digest import digest_of
 from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.live import Answer, Exchange, LiveRound, folded
+from fljob_runtime.server.rebase import moved, rebased
 from fljob_runtime.server.round_mean import RoundMean
 from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
@@ -42,7 +43,8 @@ class ShardConfig:
     """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints.
 
     averaging: the algorithm's. optimizer: applies rounds' means; None makes the mean the next version. exchange: the
-    rule of a mode in which values change within a round, None for Sync.
+    rule of a mode in which values change within a round, None for Sync and Buffered. buffered: updates may be made
+    from any version that is held; buffer_share: the part of the job's trainers whose updates make a version then.
     """
 
     job_uid: str
@@ -60,6 +62,8 @@ class ShardConfig:
     exchange: ExchangeRule | None = None
     max_staleness: int | None = None
     compression: Chain | None = None
+    buffered: bool = False
+    buffer_share: float = 1.0
 
     @property
     def slots(self) -> tuple[float, ...]:
@@ -69,11 +73,12 @@ class ShardConfig:
 
 @dataclass(frozen=True)
 class Named:
-    """One update that a commit names, with its digest at this shard."""
+    """One update that a commit names, with its digest at this shard. round: as in messages.AcceptedUpdate."""
 
     trainer: str
     attempt: int
     digest: str
+    round: int = 0
 
 
 class Shard:
@@ -135,23 +140,36 @@ class Shard:
     def _keep(self, staged: Staged) -> None:
         header = staged.header
         with self._lock:
-            self._check_round(header.round)
+            self._check_push(header.round)
             older = self._staged.get(header.trainer)
-            if older is not None and older.header.round == header.round and older.header.attempt > header.attempt:
+            if older is not None and self._precedes(header, older.header):
                 raise StaleError(f"attempt {older.header.attempt} of {header.trainer!r} is staged already")
             self._staged[header.trainer] = staged
         if older is not None:
             older.buffers.free(reusable=False)  # a running commit may still read it
 
+    def _precedes(self, header: PushHeader, staged: PushHeader) -> bool:
+        """Return whether what is staged may not give way to this older update of its trainer."""
+        if self.config.buffered:
+            return (staged.attempt, staged.round) > (header.attempt, header.round)
+        return staged.round == header.round and staged.attempt > header.attempt
+
     def _layout_for(self, header: PushHeader) -> ModelLayout:
         with self._lock:
-            self._check_round(header.round)
+            self._check_push(header.round)
             if self._model is not None:
                 return self._model.layout
         try:
             return ModelLayout.from_json(header.layout)
         except LayoutError as error:
             raise MalformedError(f"round 0 must bring the model's layout: {error}") from error
+
+    def _check_push(self, round_: int) -> None:
+        """Raise StaleError or NotReadyError for an update that no commit to come can fold."""
+        if self.config.buffered and self._model is not None and 0 < round_ <= self._model.newest:
+            self._model.digest(round_ - 1)  # raises when the version that it was made from is gone
+        else:
+            self._check_round(round_)
 
     def _check_round(self, round_: int) -> None:
         newest = -1 if self._model is None else self._model.newest
@@ -223,19 +241,22 @@ class Shard:
         names = tuple(sorted(accepted, key=lambda named: named.trainer))
         with self._committing:
             newest = -1 if self._model is None else self._model.newest
+            staleness: tuple[int, ...] = ()
             if round_ != newest:
                 with self._lock:
                     self._check_round(round_)
                 missing = self._fold(round_, names)
                 if missing:
                     return CommitResult(self.config.shard, round_, "", missing=missing)
+                staleness = tuple(round_ - (named.round or round_) for named in names) if self.config.buffered else ()
             elif self._last_list not in (None, (round_, names)):
                 raise StaleError(f"round {round_} is committed with another list of updates")
             model = self.model()
             for version in release:
                 model.release(version)
+            self._drop_baseless(model)
             path, sha256 = self._save(model) if checkpoint else ("", "")
-            return CommitResult(self.config.shard, round_, model.digest(round_), path, sha256)
+            return CommitResult(self.config.shard, round_, model.digest(round_), path, sha256, staleness=staleness)
 
     def _fold(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:
         """Advance to `round_`; returns the trainers whose update is missing, and then does nothing."""
@@ -245,7 +266,8 @@ class Shard:
             return self._cut(round_, accepted)
         with self._lock:
             staged = [self._staged.get(named.trainer) for named in accepted]
-        found = [update for update, named in zip(staged, accepted, strict=True) if _is(update, named, round_)]
+        wanted = [replace(named, round=named.round or round_) for named in accepted]
+        found = [update for update, named in zip(staged, wanted, strict=True) if _is(update, named)]
         updates = [update for update in found if update is not None]
         if len(updates) < len(accepted):
             present = {update.header.trainer for update in updates}
@@ -253,15 +275,28 @@ class Shard:
         model = self._part_for(round_, updates[0].layout)
         if any(update.layout != model.layout for update in updates):
             raise LayoutMismatchError("the named updates have different layouts")
-        self._advance(model, round_, updates)
+        moved = [rebased(update, model) for update in updates] if self.config.buffered and round_ else updates
+        self._advance(model, round_, moved)
         with self._lock:
             self._model = model
             self._last_list = (round_, accepted)
-            for trainer in [t for t, update in self._staged.items() if update.header.round <= round_]:
-                self._staged.pop(trainer).buffers.free(
-                    reusable=round_ > 0
-                )  # no update is as large as the initial values
+            for trainer in [t for t, update in self._staged.items() if self._spent(update, round_, updates)]:
+                freed = self._staged.pop(trainer).buffers
+                freed.free(reusable=round_ > 0)  # no update is as large as the initial values
         return ()
+
+    def _spent(self, update: Staged, round_: int, folded: list[Staged]) -> bool:
+        """Return whether an update is of no use after the commit of a round; in Buffered others wait for the next."""
+        if not self.config.buffered:
+            return update.header.round <= round_
+        return any(update is used for used in folded)
+
+    def _drop_baseless(self, model: ShardModel) -> None:
+        """Drop staged updates whose base is gone: no commit will name them."""
+        held = set(model.versions)
+        with self._lock:
+            for trainer in [t for t, update in self._staged.items() if update.header.round - 1 not in held]:
+                self._staged.pop(trainer).buffers.free()
 
     def _cut(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:
         """Make the values of the round under way version `round_`; returns whose exchanges are not all here."""
@@ -288,7 +323,8 @@ class Shard:
 
     def _advance(self, model: ShardModel, round_: int, updates: list[Staged]) -> None:
         config = self.config
-        mean = RoundMean(updates, config.weighting, config.row_averaging, config.averaging if round_ else FEDAVG)
+        averaging, share = (config.averaging, config.buffer_share) if round_ else (FEDAVG, 1.0)
+        mean = RoundMean(updates, config.weighting, config.row_averaging, averaging, share=share)
         old = model.dense(round_ - 1) if round_ else None
         dense = mean.dense(old, model.layout, (config.shard, config.num_shards))
         rows = {
@@ -299,6 +335,9 @@ class Shard:
         slots = model.slots(round_ - 1) if round_ else ()
         if config.optimizer is not None and round_:
             dense, slots = self._step(config.optimizer, model, dense, rows)
+        elif config.buffer_share < 1.0 and round_:
+            newest = model.dense(model.newest)
+            dense = moved(dense, newest, newest, config.buffer_share)
         changed = [array for name in rows for array in (rows[name].positions, rows[name].values)]
         if round_ == 0:
             digest = digest_of([dense, *changed], previous=model.layout.digest)
@@ -404,9 +443,9 @@ class Shard:
             return sum(update.num_bytes for update in self._staged.values())
 
 
-def _is(update: Staged | None, named: Named, round_: int) -> bool:
+def _is(update: Staged | None, named: Named) -> bool:
     return update is not None and (update.header.round, update.header.attempt, update.digest) == (
-        round_,
+        named.round,
         named.attempt,
         named.digest,
     )

@@ -91,9 +91,9 @@ def instruction_from_proto(proto: pb.Instruction) -> m.Instruction:
             return m.Initialize()
         case "train":
             t = proto.train
-            return m.Train(t.round, t.deadline, t.members, t.share)
+            return m.Train(t.round, t.deadline, t.members, t.share, t.task, t.attempt)
         case "evaluate":
-            return m.Evaluate(proto.evaluate.version, proto.evaluate.next_round)
+            return m.Evaluate(proto.evaluate.version, proto.evaluate.next_round, proto.evaluate.next_task)
         case "repush":
             return m.Repush(proto.repush.round)
         case "committed":

@@ -137,7 +137,8 @@ class ShardClient:
         request = pb.CommitRequest(
             round=round_,
             accepted=[
-                pb.AcceptedUpdate(trainer=u.trainer, attempt=u.attempt, digest=self._digest(u)) for u in accepted
+                pb.AcceptedUpdate(trainer=u.trainer, attempt=u.attempt, digest=self._digest(u), round=u.round)
+                for u in accepted
             ],
             checkpoint=checkpoint,
             release=release,

@@ -150,9 +150,11 @@ class ShardService:
 
     def _commit(self, request: pb.CommitRequest, context: grpc.ServicerContext) -> pb.CommitAck:
         self._gate.require(context, names.ROLE_COORDINATOR)
-        accepted = [Named(u.trainer, u.attempt, u.digest) for u in request.accepted]
+        accepted = [Named(u.trainer, u.attempt, u.digest, u.round) for u in request.accepted]
         with self._timed("fljob_server_commit_seconds"):
             result = self._shard.commit(request.round, accepted, checkpoint=request.checkpoint, release=request.release)
+        for staleness in result.staleness:
+            self._metrics.observe("fljob_server_staleness_updates", staleness)
         if not result.missing:
             self._metrics.set("fljob_server_version", result.version)
         if result.checkpoint:

@@ -19,7 +19,7 @@ from fljob_runtime.rounds.values import (
     TrainerMended,
 )
 
-UPDATE = AcceptedUpdate("a", 1, (Receipt(0, "d0", 8), Receipt(1, "d1", 9)))
+UPDATE = AcceptedUpdate("a", 1, (Receipt(0, "d0", 8), Receipt(1, "d1", 9)), round=3)
 ROUND_ZERO: list[Record] = [
     CohortChosen(0, ("a",), ("a", "b"), "layout"),
     ListAccepted(0, (UPDATE,), (), 10, {}),

@@ -13,7 +13,7 @@ import pytest
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_api.spec import FLJobSpec
-from fljob_runtime.errors import LayoutMismatchError, NotReadyError, TransportError
+from fljob_runtime.errors import LayoutMismatchError, NotReadyError, StaleError, TransportError
 from fljob_runtime.messages import (
     Committed,
     Evaluate,
@@ -316,3 +316,62 @@ def test_a_trainer_with_all_it_needs_says_nothing_of_storage(
     made = bench(tmp_path, **SCAFFOLD)
     made.follow(*(Train(n, FAR) for n in range(1, number + 1)))
     assert "fresh_state" not in caplog.text
+
+
+# Mode Buffered: the coordinator numbers a trainer's tasks apart from the rounds.
+
+BUFFERED: dict[str, Any] = {"strategy": {"batchSize": 10, "mode": "Buffered"}}
+PRIVATE = [{"name": "user_embedding", "scope": "Private"}]
+
+
+def test_the_number_of_the_task_says_what_is_trained_on(tmp_path: Path) -> None:
+    plain, numbered = bench(tmp_path / "1"), bench(tmp_path / "2", **BUFFERED)
+    plain.follow(Train(2, FAR))
+    numbered.follow(Train(7, FAR, task=2))
+    assert numbered.server.pulls == [6]
+    assert equal(plain.server.pushed[-1][1], numbered.server.pushed[-1][1])
+
+
+def test_a_task_told_twice_is_pushed_again_from_what_was_kept(tmp_path: Path) -> None:
+    made = bench(tmp_path, **BUFFERED)
+    made.follow(Train(3, FAR, task=2), Train(3, FAR, task=2))
+    assert ([number for number, _ in made.server.pushed], made.server.pulls) == ([3, 3], [2])
+
+
+def test_after_servers_went_back_the_same_round_is_trained_anew(tmp_path: Path) -> None:
+    made = bench(tmp_path, **BUFFERED)
+    made.follow(Train(3, FAR, task=2), Train(3, FAR, task=2, attempt=2))
+    assert made.server.pulls == [2, 2]
+    assert [report.attempt for report in made.reports if isinstance(report, TrainReport)] == [1, 2]
+
+
+def test_a_task_whose_version_is_gone_is_given_up_for_what_comes_next(tmp_path: Path) -> None:
+    made = bench(tmp_path, **BUFFERED)
+    made.server.faults.append(StaleError("version 2 is gone; held are [3]"))
+    made.follow(Train(3, FAR, task=2), Evaluate(3, next_task=2))
+    assert [type(report) for report in made.reports if isinstance(report, TrainReport | EvaluateReport)] == [
+        EvaluateReport
+    ]
+
+
+def test_private_values_are_those_of_the_tasks_that_an_evaluated_version_has(tmp_path: Path) -> None:
+    made = bench(tmp_path, parameterScopes=PRIVATE, **BUFFERED)
+    made.follow(Train(1, FAR, task=1), Evaluate(4, next_task=1), Evaluate(4, next_task=2))
+    fresh, trained = (report.metrics for report in made.reports if isinstance(report, EvaluateReport))
+    other = bench(tmp_path / "other", parameterScopes=PRIVATE, **BUFFERED)
+    other.follow(Evaluate(4, next_task=1))
+    assert [report.metrics for report in other.reports if isinstance(report, EvaluateReport)] == [fresh]
+    assert fresh != trained
+
+
+def test_a_task_that_is_called_off_leaves_the_private_values_of_those_before(tmp_path: Path) -> None:
+    made = bench(tmp_path, parameterScopes=PRIVATE, **BUFFERED)
+    made.follow(
+        Train(1, FAR, task=1),
+        Committed(1, accepted=True),
+        Train(4, FAR, task=2),
+        Committed(4, accepted=False),
+        Train(9, FAR, task=2),
+    )
+    assert made.trainer._around.store.newest() == 2
+    assert made.trainer._around.store.newest(1) == 1

@@ -16,8 +16,8 @@ from fljob_runtime.messages import (
     Train,
     TrainReport,
 )
+from fljob_runtime.rounds.buffered import make_machine
 from fljob_runtime.rounds.history import History
-from fljob_runtime.rounds.machine import RoundMachine
 from fljob_runtime.rounds.rules import Control, Rules
 from fljob_runtime.rounds.values import (
     Action,
@@ -61,7 +61,7 @@ class Driver:
 
     def __init__(self, rules: Rules = RULES, rounds: int = 2, history: History | None = None, **control: Any) -> None:
         self.now = 1000.0
-        self.machine = RoundMachine(
+        self.machine = make_machine(
             rules,
             replace(Control(rounds=rounds), **control),
             history=history or History(),
@@ -126,8 +126,8 @@ class Driver:
             self.evaluated(*members)
 
 
-def train_report(round_number: int, digest: str = "d") -> TrainReport:
-    return TrainReport(round_number, 1, (Receipt(0, digest, 8),), num_samples=10, metrics=b"0.5")
+def train_report(round_number: int, digest: str = "d", attempt: int = 1) -> TrainReport:
+    return TrainReport(round_number, attempt, (Receipt(0, digest, 8),), num_samples=10, metrics=b"0.5")
 
 
 def answers(action: Action) -> Event | None:
@@ -140,7 +140,9 @@ def answers(action: Action) -> Event | None:
             answer = CommitDone(action.round, durable=action.checkpoint)
         case Save():
             answer = Saved(durable=True, model="model")
-        case Tell(trainer, Train() | Repush() as work):
+        case Tell(trainer, Train() as work):
+            answer = Trained(trainer, train_report(work.round, attempt=work.attempt))
+        case Tell(trainer, Repush() as work):
             answer = Trained(trainer, train_report(work.round))
         case Tell(trainer, Initialize()):
             answer = Trained(trainer, train_report(0))

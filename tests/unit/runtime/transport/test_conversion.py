@@ -20,6 +20,8 @@ REPORTS = [
 INSTRUCTIONS = [
     m.Initialize(),
     m.Train(3, 1234.5),
+    m.Train(3, 1234.5, 10, 0.1, task=2, attempt=4),
+    m.Evaluate(3, next_task=2),
     m.Evaluate(3, 4),
     m.Repush(3),
     m.Committed(3, True),
