@@ -97,6 +97,33 @@ def test_a_suspended_job_goes_on_with_the_same_result(undisturbed: LocalJob, tmp
     assert second.model() == undisturbed.model()
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1)])
+def test_a_suspended_job_goes_on_with_another_number_of_shards(
+    before: int, after: int, undisturbed: LocalJob, tmp_path: Path
+) -> None:
+    first = LocalJob(job(server={"replicas": before}), tmp_path)
+    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    assert first.run().outcome is Outcome.PAUSED
+    first.folder.control.unlink()
+    second = LocalJob(job(server={"replicas": after}), tmp_path)
+    assert second.run().outcome is Outcome.SUCCEEDED
+    assert second.metrics() == undisturbed.metrics()
+    assert second.model() == undisturbed.model()
+
+
+def test_the_servers_optimizer_goes_on_with_another_number_of_shards(tmp_path: Path) -> None:
+    strategy = {"localEpochs": 4, "batchSize": 20, "serverOptimizer": {"name": "Adam", "learningRate": "0.01"}}
+    whole = LocalJob(job(strategy=strategy), tmp_path / "whole")
+    assert whole.run().outcome is Outcome.SUCCEEDED
+    first = LocalJob(job(strategy=strategy, server={"replicas": 2}), tmp_path / "cut")
+    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    assert first.run().outcome is Outcome.PAUSED
+    first.folder.control.unlink()
+    second = LocalJob(job(strategy=strategy, server={"replicas": 3}), tmp_path / "cut")
+    assert second.run().outcome is Outcome.SUCCEEDED
+    assert second.model() == whole.model()
+
+
 def test_a_stopped_coordinator_says_so_by_its_code_and_goes_on(undisturbed: LocalJob, tmp_path: Path) -> None:
     run = LocalJob(job(), tmp_path)
     run.once(RoundState.TRAINING, 1, lambda: run.kill("coordinator", signal.SIGTERM))

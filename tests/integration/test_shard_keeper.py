@@ -37,7 +37,7 @@ class Kept:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.keeper = ShardKeeper(
             servers.coordinator(),
-            FolderStore(root, UID, len(servers.addresses), {}) if store else None,
+            FolderStore(root, UID, {}) if store else None,
             num_shards=len(servers.addresses),
             emit=self.events.put,
             limits=Limits(reach_s=5.0, state_s=0.5),
@@ -89,6 +89,19 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(kept: Kept, tmp_path: Pa
     kept.servers.coordinator().restore(-1, (), deadline_s=DEADLINE_S)
     (tmp_path / UID / "1" / "shard-1-of-2.safetensors").write_bytes(b"torn")
     assert kept.ask(Restore(2)) == Restored(0)
+
+
+def test_shards_of_another_number_fall_back_together_when_one_file_is_torn(kept: Kept, tmp_path: Path) -> None:
+    kept.committed(0)
+    kept.committed(1)
+    kept.committed(2)
+    (tmp_path / UID / "2" / "shard-1-of-2.safetensors").write_bytes(b"torn")
+    (tmp_path / UID / "1" / "shard-0-of-2.safetensors").unlink()
+    with Servers.start(tmp_path, 3) as servers:
+        more = Kept(servers, tmp_path)
+        assert more.ask(Restore(2)) == Restored(0)
+        assert more.committed(1) == CommitDone(1, True)
+        more.keeper.stop(None)
 
 
 def test_when_no_checkpoint_can_be_loaded_the_job_ends(kept: Kept, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from fljob_api.base import ApiModel
 from fljob_api.fields import Annotations, LabelKey, Labels, LabelValue, ObjectName, Quantity, ShortText
-from fljob_api.rules import Rule, frozen, list_map
+from fljob_api.rules import Rule, list_map
 
 _RESOURCE = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.\-/]+$", min_length=1, max_length=253)]
 _RESERVED_ENV = "FLJOB_"
@@ -112,5 +112,9 @@ class RoleTemplate(ApiModel):
 class ServerTemplate(RoleTemplate):
     """The parameter server: its shards and their pod settings."""
 
-    TRANSITIONS: ClassVar = frozen("replicas")
-    replicas: int = Field(1, ge=1, le=16, description="Number of shards that the shared parameters are spread over.")
+    replicas: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Shards that the shared parameters are spread over; may change while the job is suspended.",
+    )

@@ -165,7 +165,9 @@ def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, p
     create += [
         job_manifest(job, member, incarnation, defaults)
         for member in members(job)
-        if member.child not in observed.jobs and not _over(job, member)
+        if member.child not in observed.jobs
+        and not _over(job, member)
+        and not (pausing and _is_new_shard(member, observed))
     ]
     words = [_accepted(), *_running_words(job, observed, pausing=pausing)]
     decision = _progressed(job, observed, now, words)
@@ -178,6 +180,11 @@ def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, p
         create=tuple(create),
         requeue_after_s=min(5.0, deadline or 5.0) if pausing else deadline,
     )
+
+
+def _is_new_shard(member: Member, observed: Observed) -> bool:
+    """Whether a shard was added while the job is being suspended: this incarnation never had it."""
+    return member.role == names.ROLE_SERVER and bool(observed.jobs)
 
 
 def _over(job: FLJob, member: Member) -> bool:

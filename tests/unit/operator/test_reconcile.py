@@ -190,6 +190,14 @@ def test_suspend_waits_for_the_border_then_stops_then_resumes_as_the_next_incarn
     assert not is_true(resumed.status.conditions, ConditionType.SUSPENDED)
 
 
+def test_a_shard_that_is_added_while_the_job_is_suspended_comes_with_the_next_incarnation() -> None:
+    job = running(suspend=True, **CKPT)
+    more = job.spec.server.model_copy(update={"replicas": job.spec.server.replicas + 1})
+    grown = job.model_copy(update={"spec": job.spec.model_copy(update={"server": more})})
+    pausing = decide(grown, everything(job, progress=progress()))
+    assert (pausing.status.state, [k for k in names_of(pausing) if k[0] == "Job"]) == ("Suspending", [])
+
+
 def test_a_job_that_is_created_suspended_makes_no_pods() -> None:
     decision = decide(fljob(suspend=True, **CKPT), Observed())
     assert names_of(decision) == set()

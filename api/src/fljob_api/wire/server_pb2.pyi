@@ -155,15 +155,21 @@ class CommitAck(_message.Message):
     missing: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class StateRequest(_message.Message):
-    __slots__ = ("restore", "checkpoint", "digest")
-    RESTORE_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+class CheckpointFile(_message.Message):
+    __slots__ = ("path", "digest")
+    PATH_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
-    restore: int
-    checkpoint: str
+    path: str
     digest: str
-    def __init__(self, restore: _Optional[int] = ..., checkpoint: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class StateRequest(_message.Message):
+    __slots__ = ("restore", "files")
+    RESTORE_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    restore: int
+    files: _containers.RepeatedCompositeFieldContainer[CheckpointFile]
+    def __init__(self, restore: _Optional[int] = ..., files: _Optional[_Iterable[_Union[CheckpointFile, _Mapping]]] = ...) -> None: ...
 
 class StagedUpdate(_message.Message):
     __slots__ = ("round", "trainer", "attempt", "digest")

@@ -1,6 +1,6 @@
 """One shard's part of one version as a safetensors file, <root>/<uid>/<version>/shard-<i>-of-<n>.safetensors.
 
-Written and read by the shard itself, read by `model` to assemble the whole. A file is only as good as the
+Written by the shard itself, read by `rebalance` when a shard loads, and by `model`. A file is only as good as the
 sha256 that the manifest names for it: a torn or foreign one raises CheckpointError.
 """
 
@@ -79,8 +79,8 @@ def read_shard(root: Path, file: ShardFileName) -> ShardPart:
     """Read a whole part; checks its sha256, format and shapes. Raises CheckpointError."""
     header = read_shard_header(root, file)
     path = inside(root, file.path)
-    names = [name for spec in header.layout.shared_tables for name in _with_slots(spec.name, header.num_slots)]
-    slots = tuple(_tensor(path, f"{_DENSE}#{slot}") for slot in range(header.num_slots))
+    names = [name for spec in header.layout.shared_tables for name in with_slots(spec.name, header.num_slots)]
+    slots = tuple(read_tensor(path, f"{_DENSE}#{slot}") for slot in range(header.num_slots))
     tables = {name: read_table(path, name) for name in names}
     return replace(header, dense=read_dense(path), tables=tables, slots=slots)
 
@@ -117,15 +117,16 @@ def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
 
 def read_dense(path: Path) -> Float32Array:
     """Return a checked part's dense range."""
-    return _tensor(path, _DENSE)
+    return read_tensor(path, _DENSE)
 
 
 def read_table(path: Path, name: str) -> Float32Array:
     """Return a checked part's rows of one table, in id order."""
-    return _tensor(path, _TABLE + name)
+    return read_tensor(path, _TABLE + name)
 
 
-def _tensor(path: Path, name: str) -> Float32Array:
+def read_tensor(path: Path, name: str) -> Float32Array:
+    """Return one array of a checked part, by its name in the file."""
     with _opened(path) as tensors:
         values: Float32Array = tensors.get_tensor(name)
         return values
@@ -143,12 +144,18 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _shapes(part: ShardPart) -> dict[str, tuple[int, ...]]:
     start, stop = dense_range(part.layout.dense_size, part.shard, part.num_shards)
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_with_slots(_DENSE, part.num_slots), (stop - start,))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(with_slots(_DENSE, part.num_slots), (stop - start,))
     for spec in part.layout.shared_tables:
         owned = owned_ids(spec.name, spec.shape[0], part.shard, part.num_shards)
-        shapes |= dict.fromkeys(_with_slots(_TABLE + spec.name, part.num_slots), (owned.size, spec.shape[1]))
+        shapes |= dict.fromkeys(with_slots(_TABLE + spec.name, part.num_slots), (owned.size, spec.shape[1]))
     return shapes
 
 
-def _with_slots(name: str, num_slots: int) -> list[str]:
+def dense_names(num_slots: int) -> list[str]:
+    """Return the names in the file of the dense range and of the optimizer's state of it."""
+    return with_slots(_DENSE, num_slots)
+
+
+def with_slots(name: str, num_slots: int) -> list[str]:
+    """Return the names of an array and of the optimizer's state of it."""
     return [name, *(f"{name}#{slot}" for slot in range(num_slots))]

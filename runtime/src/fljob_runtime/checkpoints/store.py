@@ -28,22 +28,14 @@ class FolderStore:
 
     root: Path
     job_uid: str
-    num_shards: int
     about: Mapping[str, Any]
 
     def durable(self, at_most: int) -> list[Manifest]:
-        """Return the complete versions up to `at_most`, newest first; raises CheckpointError.
+        """Return the complete versions up to `at_most`, newest first, of any number of shards.
 
-        Versions made with another number of shards cannot be loaded and are an error that says so.
+        Raises CheckpointError when the folder cannot be read.
         """
-        found = complete_versions(self.root, self.job_uid, at_most=at_most)
-        usable = [manifest for manifest in found if manifest.num_shards == self.num_shards]
-        if found and not usable:
-            raise CheckpointError(
-                f"{self.root / self.job_uid}: checkpoints are of {found[0].num_shards} shards; "
-                f"set spec.server.replicas back from {self.num_shards}"
-            )
-        return usable
+        return complete_versions(self.root, self.job_uid, at_most=at_most)
 
     def record(self, version: int, results: Sequence[CommitResult], release: Sequence[int]) -> None:
         """Write the manifest that makes a version durable, then delete those released; raises CheckpointError."""

@@ -172,7 +172,7 @@ def _serve(
 def _store(config: JobConfig, root: Path) -> FolderStore:
     spec = config.spec
     about = {"job": config.name, "model": spec.model.to_dict(), "dataset": spec.dataset.to_dict(), "seed": spec.seed}
-    return FolderStore(root, config.uid, len(config.servers), about)
+    return FolderStore(root, config.uid, about)
 
 
 def _lost(trainer: str) -> Event:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from fljob_api.strategy import RowAveraging, Weighting
 from fljob_runtime.algorithms.algorithm import FEDAVG, Averaging
 from fljob_runtime.algorithms.exchange import ExchangeRule
-from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, read_shard, write_shard
+from fljob_runtime.checkpoints.rebalance import Wanted, load_part
+from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, write_shard
 from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import (
     CheckpointError,
@@ -382,8 +383,11 @@ class Shard:
         written = self._saved[1]
         return written.path, written.digest
 
-    def restore(self, version: int, *, checkpoint: str = "", digest: str = "") -> None:
-        """Make `version` the newest, from memory or else from the file; -1 forgets all. Raises TransportError."""
+    def restore(self, version: int, files: Sequence[ShardFileName] = ()) -> None:
+        """Make `version` the newest, from memory or else from its files; -1 forgets all. Raises TransportError.
+
+        files: one for each shard that wrote the version, in shard order; as many as there are now, or not.
+        """
         with self._committing:
             model = self._model
             if version < 0:
@@ -391,27 +395,21 @@ class Shard:
             elif model is not None and version in model.versions:
                 model.rewind(version)
             else:
-                model = self._load(version, checkpoint, digest)
+                model = self._load(version, files)
             with self._lock:
                 self._model, self._last_list, self._saved = model, None, None
                 for trainer in [t for t, u in self._staged.items() if u.header.round != version + 1]:
                     self._staged.pop(trainer).buffers.free()
             self._end_live(f"the servers went back to version {version}; begin the round again")
 
-    def _load(self, version: int, checkpoint: str, digest: str) -> ShardModel:
+    def _load(self, version: int, files: Sequence[ShardFileName]) -> ShardModel:
         config = self.config
-        if not checkpoint:
+        if not files:
             raise StaleError(f"version {version} is not in memory and no checkpoint of it is named")
         if config.checkpoint is None:
-            raise CheckpointError(f"cannot read {checkpoint}: this server was started without --checkpoint-dir")
-        part = read_shard(config.checkpoint, ShardFileName(checkpoint, digest))
-        wanted = (config.job_uid, version, config.shard, config.num_shards, len(config.slots))
-        found = (part.job_uid, part.version, part.shard, part.num_shards, part.num_slots)
-        if found != wanted:
-            raise CheckpointError(
-                f"{config.checkpoint / checkpoint}: holds (job, version, shard, shards), optimizer state "
-                f"{found}, wanted {wanted}"
-            )
+            raise CheckpointError(f"cannot read {files[0].path}: this server was started without --checkpoint-dir")
+        wanted = Wanted(config.job_uid, version, config.shard, config.num_shards, len(config.slots))
+        part = load_part(config.checkpoint, files, wanted)
         model = ShardModel(part.layout, config.shard, config.num_shards, config.slots)
         model.install(version, part.dense, part.tables, part.digest, part.slots)
         return model

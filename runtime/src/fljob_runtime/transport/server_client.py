@@ -217,14 +217,10 @@ class ServerClient:
     ) -> tuple[ShardState, ...]:
         """Make `version` the newest at all shards: from memory, or else from `files` (in shard order).
 
+        files: of each shard that wrote the version; they may have been more or fewer than there are now.
         -1 forgets everything. Raises StaleError when neither has it, CheckpointError for a bad file.
         """
-
-        def one(client: ShardClient) -> ShardState:
-            file = files[client.shard] if files else ShardFileName("", "")
-            return client.restore(version, checkpoint=file.path, digest=file.digest, deadline_s=deadline_s)
-
-        return tuple(self._each(one))
+        return tuple(self._each(lambda client: client.restore(version, files, deadline_s=deadline_s)))
 
     def shutdown(self, reason: str, *, deadline_s: float) -> None:
         """Tell all shards that the job is over."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fljob_api import names
 from fljob_api.wire import server_pb2 as pb
 from fljob_api.wire import server_pb2_grpc as pb_grpc
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import MalformedError, UnreachableError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, Receipt, ShardState
 from fljob_runtime.parameters import Int64Array
@@ -153,9 +154,10 @@ class ShardClient:
         ack: pb.ShardState = self._command(self._stub.State, pb.StateRequest(), "state", deadline_s)
         return state_from_proto(ack)
 
-    def restore(self, version: int, *, checkpoint: str, digest: str, deadline_s: float) -> ShardState:
-        """Make a version the newest, from memory or else from the checkpoint file named. -1: forget all."""
-        request = pb.StateRequest(restore=version, checkpoint=checkpoint, digest=digest)
+    def restore(self, version: int, files: Sequence[ShardFileName], *, deadline_s: float) -> ShardState:
+        """Make a version the newest, from memory or else from its checkpoint files. -1: forget all."""
+        named = [pb.CheckpointFile(path=file.path, digest=file.digest) for file in files]
+        request = pb.StateRequest(restore=version, files=named)
         ack: pb.ShardState = self._command(self._stub.State, request, f"restore of version {version}", deadline_s)
         return state_from_proto(ack)
 

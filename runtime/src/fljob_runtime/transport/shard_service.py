@@ -20,6 +20,7 @@ import numpy as np
 
 from fljob_api import names
 from fljob_api.wire import server_pb2 as pb
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import BusyError, MalformedError, TransportError
 from fljob_runtime.messages import Receipt
 from fljob_runtime.parameters import Float32Array, Int64Array
@@ -171,7 +172,7 @@ class ShardService:
     def _state(self, request: pb.StateRequest, context: grpc.ServicerContext) -> pb.ShardState:
         self._gate.require(context, names.ROLE_COORDINATOR)
         if request.HasField("restore"):
-            self._shard.restore(request.restore, checkpoint=request.checkpoint, digest=request.digest)
+            self._shard.restore(request.restore, [ShardFileName(file.path, file.digest) for file in request.files])
             self._metrics.set("fljob_server_version", request.restore)
         with self._lock:
             received, sent = self._bytes["received"], self._bytes["sent"]

@@ -12,8 +12,8 @@ from fljob_runtime.errors import CheckpointError
 from support.shards import UID, begun, commit, push, update
 
 
-def store(root: Path, num_shards: int = 1) -> FolderStore:
-    return FolderStore(root, UID, num_shards, {})
+def store(root: Path) -> FolderStore:
+    return FolderStore(root, UID, {})
 
 
 def recorded(root: Path, num_rounds: int, release: dict[int, list[int]] | None = None) -> FolderStore:
@@ -41,10 +41,13 @@ def test_a_version_that_was_not_recorded_is_not_durable(tmp_path: Path) -> None:
     assert store(tmp_path).durable(1) == []
 
 
-def test_checkpoints_of_another_number_of_shards_are_an_error(tmp_path: Path) -> None:
-    recorded(tmp_path, 1)
-    with pytest.raises(CheckpointError, match=r"checkpoints are of 1 shards; set spec.server.replicas back from 2"):
-        store(tmp_path, num_shards=2).durable(1)
+def test_versions_of_any_number_of_shards_are_durable(tmp_path: Path) -> None:
+    made = recorded(tmp_path, 1)
+    shards = [begun(tmp_path, shard=number, num_shards=2) for number in range(2)]
+    for shard in shards:
+        commit(shard, 1, push(shard, update(1.0), 1, "a"))
+    made.record(2, [commit(shard, 2, push(shard, update(2.0), 2, "a"), checkpoint=True) for shard in shards], [])
+    assert [(manifest.version, manifest.num_shards) for manifest in made.durable(2)] == [(2, 2), (1, 1)]
 
 
 def test_the_finished_model_has_the_digest_of_its_file(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.algorithms.geo import Geo
 from fljob_runtime.algorithms.server_optimizers import make
 from fljob_runtime.algorithms.step_sync import StepSync
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import MalformedError, NotReadyError, StaleError
 from fljob_runtime.messages import CommitResult
 from fljob_runtime.parameters import ModelState
@@ -270,7 +271,7 @@ def test_optimizer_state_goes_on_over_a_checkpoint(tmp_path: Path) -> None:
     exchange(one, "a", 1, update(1.0, {3: 1.0}), last=True)
     written = one.commit(1, [Named("a", 1, "")], checkpoint=True)
     other = live(tmp_path, Async(momentum), optimizer=momentum)
-    other.restore(1, checkpoint=written.checkpoint, digest=written.checkpoint_digest)
+    other.restore(1, [ShardFileName(written.checkpoint, written.checkpoint_digest)])
     ends = [exchange(shard, "a", 1, update(1.0, {3: 1.0}), round_=2) for shard in (one, other)]
     assert dense(ends[0]) == dense(ends[1]) != -2.0
     assert row(ends[0]) == row(ends[1]) != -2.0

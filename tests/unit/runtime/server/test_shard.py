@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fljob_api.strategy import RowAveraging, Weighting
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import (
     CheckpointError,
     LayoutMismatchError,
@@ -238,7 +239,7 @@ def test_a_restarted_shard_restores_from_its_checkpoint(tmp_path: Path) -> None:
     shard = begun(tmp_path)
     result = commit(shard, 1, push(shard, update(1.0, {3: 5.0}), 1, "a"), checkpoint=True)
     fresh = Shard(config(tmp_path))
-    fresh.restore(1, checkpoint=result.checkpoint, digest=result.checkpoint_digest)
+    fresh.restore(1, [ShardFileName(result.checkpoint, result.checkpoint_digest)])
     assert (dense(fresh, 1), row(fresh, 1, 3), fresh.model().digest(1)) == (1.0, 5.0, result.digest)
 
 
@@ -246,7 +247,7 @@ def test_a_restored_shard_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> 
     shard = begun(tmp_path)
     saved = commit(shard, 1, push(shard, update(1.0, {3: 5.0}), 1, "a"), checkpoint=True)
     fresh = Shard(config(tmp_path))
-    fresh.restore(1, checkpoint=saved.checkpoint, digest=saved.checkpoint_digest)
+    fresh.restore(1, [ShardFileName(saved.checkpoint, saved.checkpoint_digest)])
     results = [commit(s, 2, push(s, update(2.0, {4: 6.0}), 2, "a")) for s in (shard, fresh)]
     assert results[0].digest == results[1].digest
 
@@ -256,7 +257,7 @@ def test_a_restored_version_can_be_committed_again(tmp_path: Path) -> None:
     staged = push(shard, update(1.0), 1, "a")
     saved = commit(shard, 1, staged, checkpoint=True)
     fresh = Shard(config(tmp_path))
-    fresh.restore(1, checkpoint=saved.checkpoint, digest=saved.checkpoint_digest)
+    fresh.restore(1, [ShardFileName(saved.checkpoint, saved.checkpoint_digest)])
     assert commit(fresh, 1, staged, checkpoint=True) == saved
 
 
@@ -282,9 +283,10 @@ def test_a_version_that_is_nowhere_cannot_be_restored(tmp_path: Path) -> None:
 def test_the_checkpoint_of_another_shard_is_refused(tmp_path: Path) -> None:
     shard = begun(tmp_path)
     result = commit(shard, 1, push(shard, update(1.0), 1, "a"), checkpoint=True)
-    other = Shard(config(tmp_path, shard=0, num_shards=2))
+    other = Shard(config(tmp_path, shard=1, num_shards=2))
+    file = ShardFileName(result.checkpoint, result.checkpoint_digest)
     with pytest.raises(CheckpointError, match=r"holds \(job, version, shard, shards\)"):
-        other.restore(1, checkpoint=result.checkpoint, digest=result.checkpoint_digest)
+        other.restore(1, [file, file])
 
 
 def test_a_checkpoint_without_a_folder_is_refused(tmp_path: Path) -> None:
