@@ -15,7 +15,7 @@ from typing import Any
 
 from support.cluster import Cluster
 
-# Long enough to be disturbed in mid-round, short enough for a test: about a second of training per site and round.
+# Long enough to be disturbed in mid-round, short enough for a test: about a second per round of two passes.
 DATASET = {
     "name": "synthetic",
     "parameters": {"usersPerSite": 200, "items": 400, "samplesPerUser": 300, "testPerUser": 20},
@@ -33,7 +33,7 @@ def manifest(name: str, *, sites: int = SITES, rounds: int = ROUNDS, **spec: Any
         "optimizer": {"name": "Adam", "learningRate": "0.01"},
         "rounds": rounds,
         "dataset": DATASET,
-        "strategy": {"batchSize": 256},
+        "strategy": {"batchSize": 256, "localEpochs": 2},
         "trainers": [{"name": f"site-{index}"} for index in range(sites)],
     }
     return {

@@ -167,7 +167,7 @@ def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, p
         for member in members(job)
         if member.child not in observed.jobs
         and not _over(job, member)
-        and not (pausing and _is_new_shard(member, observed))
+        and not (pausing and _is_new_shard(member, job, observed))
     ]
     words = [_accepted(), *_running_words(job, observed, pausing=pausing)]
     decision = _progressed(job, observed, now, words)
@@ -182,9 +182,14 @@ def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, p
     )
 
 
-def _is_new_shard(member: Member, observed: Observed) -> bool:
-    """Whether a shard was added while the job is being suspended: this incarnation never had it."""
-    return member.role == names.ROLE_SERVER and bool(observed.jobs)
+def _is_new_shard(member: Member, job: FLJob, observed: Observed) -> bool:
+    """Whether a shard was added while the job is being suspended: this incarnation never had it.
+
+    What was added stands behind the last shard that is there; what is missing before it was deleted by somebody.
+    """
+    shards = [other.child for other in members(job) if other.role == names.ROLE_SERVER]
+    there = [index for index, child in enumerate(shards) if child in observed.jobs]
+    return member.role == names.ROLE_SERVER and bool(there) and shards.index(member.child) > max(there)
 
 
 def _over(job: FLJob, member: Member) -> bool:

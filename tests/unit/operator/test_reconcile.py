@@ -198,6 +198,13 @@ def test_a_shard_that_is_added_while_the_job_is_suspended_comes_with_the_next_in
     assert (pausing.status.state, [k for k in names_of(pausing) if k[0] == "Job"]) == ("Suspending", [])
 
 
+def test_a_shard_that_somebody_deletes_while_the_job_is_being_suspended_comes_back() -> None:
+    job = running(suspend=True, **CKPT)
+    left = {name: view for name, view in all_jobs().items() if name != "movies-server-0"}
+    pausing = decide(job, everything(job, progress=progress(), jobs=left))
+    assert (pausing.status.state, ("Job", "movies-server-0") in names_of(pausing)) == ("Suspending", True)
+
+
 def test_a_job_that_is_created_suspended_makes_no_pods() -> None:
     decision = decide(fljob(suspend=True, **CKPT), Observed())
     assert names_of(decision) == set()
