@@ -14,6 +14,7 @@ import numpy as np
 from fljob_api import names, pki
 from fljob_api.metric_names import SERVER
 from fljob_api.wire import server_pb2 as pb
+from fljob_runtime.checkpoints.shard_file import ShardPart
 from fljob_runtime.messages import AcceptedUpdate, CommitResult
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.server.shard import Named, Shard, ShardConfig
@@ -38,6 +39,18 @@ LAYOUT = ModelLayout(
         ParamSpec("bias", (3,)),
         ParamSpec("users", (4, DIM), Kind.ROWS, Scope.PRIVATE),
     )
+)
+
+
+PART = ShardPart(
+    job_uid=UID,
+    version=3,
+    shard=0,
+    num_shards=1,
+    digest="d3",
+    layout=LAYOUT,
+    dense=np.arange(9, dtype=np.float32),
+    tables={"items": np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM)},
 )
 
 

@@ -162,12 +162,11 @@ def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, p
     claim = claim_manifest(job)
     if claim and not observed.claim_present:
         create.append(claim)
+    not_now = _added_shards(job, observed) if pausing else []
     create += [
         job_manifest(job, member, incarnation, defaults)
         for member in members(job)
-        if member.child not in observed.jobs
-        and not _over(job, member)
-        and not (pausing and _is_new_shard(member, job, observed))
+        if member.child not in (*observed.jobs, *not_now) and not _over(job, member)
     ]
     words = [_accepted(), *_running_words(job, observed, pausing=pausing)]
     decision = _progressed(job, observed, now, words)
@@ -182,14 +181,14 @@ def _run(job: FLJob, observed: Observed, now: datetime, defaults: Defaults, *, p
     )
 
 
-def _is_new_shard(member: Member, job: FLJob, observed: Observed) -> bool:
-    """Whether a shard was added while the job is being suspended: this incarnation never had it.
+def _added_shards(job: FLJob, observed: Observed) -> list[str]:
+    """Return the shards that were added while the job is being suspended: this incarnation never had them.
 
-    What was added stands behind the last shard that is there; what is missing before it was deleted by somebody.
+    They stand behind the last shard that is there; what is missing before it was deleted by somebody.
     """
-    shards = [other.child for other in members(job) if other.role == names.ROLE_SERVER]
+    shards = [member.child for member in members(job) if member.role == names.ROLE_SERVER]
     there = [index for index, child in enumerate(shards) if child in observed.jobs]
-    return member.role == names.ROLE_SERVER and bool(there) and shards.index(member.child) > max(there)
+    return shards[max(there) + 1 :] if there else []
 
 
 def _over(job: FLJob, member: Member) -> bool:

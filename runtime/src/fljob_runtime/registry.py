@@ -54,6 +54,10 @@ class ParametersModel(BaseModel):
     )
 
 
+class NoParameters(ParametersModel):
+    """The parameters of what takes none."""
+
+
 class UnknownNameError(RegistryError):
     """A name that nothing registered (exit code UNKNOWN_NAME)."""
 

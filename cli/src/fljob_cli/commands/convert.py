@@ -23,7 +23,7 @@ def paddlerec(
     *,
     name: Annotated[str, typer.Option(help="Name of the FLJob.")] = "paddlerec",
     workers: Annotated[int, typer.Option(min=1, max=128, help="fleetrun's --worker_num: one trainer each.")] = 10,
-    servers: Annotated[int, typer.Option(min=1, max=64, help="fleetrun's --server_num: shards of the server.")] = 1,
+    servers: Annotated[int, typer.Option(min=1, max=16, help="fleetrun's --server_num: shards of the server.")] = 1,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Convert the FL-PS configuration of PaddleRec's NCF; says of every key what became of it.

@@ -54,7 +54,6 @@ _WITHOUT_EFFECT = {
 class _State:
     """What is known so far."""
 
-    source: str
     spec: dict[str, Any]
     values: Mapping[str, Any]
     keys: list[Mapped] = field(default_factory=list)
@@ -95,7 +94,7 @@ def convert(source: str, config: Mapping[str, Any], *, name: str, workers: int, 
 
     Raises InputError that names every key whose value cannot be given a meaning.
     """
-    state = _State(source, {}, dict(flat(config)))
+    state = _State({}, dict(flat(config)))
     for section in config:
         if section not in {"runner", "hyper_parameters"}:
             state.problems.append(Problem(str(section), "not a section of config_fl.yaml: runner, hyper_parameters"))

@@ -12,7 +12,7 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Protocol
 
 from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout
-from fljob_runtime.registry import ParametersModel, RegistryKind, register
+from fljob_runtime.registry import NoParameters, ParametersModel, RegistryKind, register
 
 if TYPE_CHECKING:
     from fljob_api.spec import FLJobSpec
@@ -55,10 +55,6 @@ class Averaging:
 
 
 FEDAVG = Averaging()
-
-
-class NoParameters(ParametersModel):
-    """An algorithm without parameters."""
 
 
 class Algorithm:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fljob_runtime.algorithms.algorithm import Algorithm, Averaging, NoParameters
+from fljob_runtime.algorithms.algorithm import Algorithm, Averaging
 from fljob_runtime.parameters import Float64Array, Int64Array
-from fljob_runtime.registry import RegistryKind, register
+from fljob_runtime.registry import NoParameters, RegistryKind, register
 
 if TYPE_CHECKING:
     from fljob_api.spec import FLJobSpec

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fljob_runtime.algorithms.algorithm import Algorithm, Averaging, LocalStart, NoParameters, Rows
+from fljob_runtime.algorithms.algorithm import Algorithm, Averaging, LocalStart, Rows
 from fljob_runtime.parameters import BESIDE, Float32Array, ModelLayout, Scope
-from fljob_runtime.registry import RegistryKind, register
+from fljob_runtime.registry import NoParameters, RegistryKind, register
 
 if TYPE_CHECKING:
     from fljob_api.spec import FLJobSpec

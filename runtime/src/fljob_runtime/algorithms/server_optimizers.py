@@ -10,6 +10,7 @@ Each works element by element, so that stepping a vector in slices, or rows of a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from fljob_runtime.parameters import Float32Array, Int64Array
-from fljob_runtime.registry import ParametersModel, RegistryKind, find, parse_parameters, register
+from fljob_runtime.registry import NoParameters, ParametersModel, RegistryKind, find, parse_parameters, register
 
 WHERE = "spec.strategy.serverOptimizer.parameters"
 _BLOCK = 1 << 15  # elements; keeps what is made on the way in the cache
@@ -37,7 +38,7 @@ class ServerOptimizer(Protocol):
         """
 
 
-class Base:
+class Base(ABC):
     """Made of a learning rate and parameters; steps block by block."""
 
     initial: tuple[float, ...] = ()
@@ -52,20 +53,16 @@ class Base:
             block = slice(start, start + _BLOCK)
             flat[block] += self.rate * self.direction(way[block], *(slot[block] for slot in slots))
 
+    @abstractmethod
     def direction(self, delta: Float32Array, *state: Float32Array) -> Float32Array:
         """Return what to add, before the learning rate; brings the state up to date in place."""
-        raise NotImplementedError
 
 
-class SgdParameters(ParametersModel):
-    """Parameters of `SGD`: none."""
-
-
-@register(RegistryKind.SERVER_OPTIMIZER, "SGD", SgdParameters)
+@register(RegistryKind.SERVER_OPTIMIZER, "SGD", NoParameters)
 class Sgd(Base):
     """values += rate * delta; with rate 1 and the mean update that is FedAvg."""
 
-    def __init__(self, learning_rate: float, parameters: SgdParameters) -> None:  # noqa: ARG002 - one signature for all
+    def __init__(self, learning_rate: float, parameters: NoParameters) -> None:  # noqa: ARG002 - one signature for all
         super().__init__(learning_rate)
 
     def direction(self, delta: Float32Array, *_: Float32Array) -> Float32Array:
@@ -146,9 +143,9 @@ class Adaptive(Base):
         self.second_moment(v, delta * delta)
         return _over(m, v, self._tau)
 
+    @abstractmethod
     def second_moment(self, v: Float32Array, square: Float32Array) -> None:
         """Bring v up to date with delta², in place."""
-        raise NotImplementedError
 
 
 @register(RegistryKind.SERVER_OPTIMIZER, "Adam", AdaptiveParameters)

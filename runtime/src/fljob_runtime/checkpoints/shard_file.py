@@ -80,9 +80,9 @@ def read_shard(root: Path, file: ShardFileName) -> ShardPart:
     header = read_shard_header(root, file)
     path = inside(root, file.path)
     names = [name for spec in header.layout.shared_tables for name in with_slots(spec.name, header.num_slots)]
-    slots = tuple(read_tensor(path, f"{_DENSE}#{slot}") for slot in range(header.num_slots))
+    dense, *slots = [read_tensor(path, name) for name in dense_names(header.num_slots)]
     tables = {name: read_table(path, name) for name in names}
-    return replace(header, dense=read_dense(path), tables=tables, slots=slots)
+    return replace(header, dense=dense, tables=tables, slots=tuple(slots))
 
 
 def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
@@ -144,7 +144,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _shapes(part: ShardPart) -> dict[str, tuple[int, ...]]:
     start, stop = dense_range(part.layout.dense_size, part.shard, part.num_shards)
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(with_slots(_DENSE, part.num_slots), (stop - start,))
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(dense_names(part.num_slots), (stop - start,))
     for spec in part.layout.shared_tables:
         owned = owned_ids(spec.name, spec.shape[0], part.shard, part.num_shards)
         shapes |= dict.fromkeys(with_slots(_TABLE + spec.name, part.num_slots), (owned.size, spec.shape[1]))

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.parameters import Float32Array
-from fljob_runtime.registry import ParametersModel
 
 Bytes = NDArray[np.uint8]
 
@@ -34,7 +33,3 @@ class Codec(Protocol):
 
     def decode(self, data: Bytes, rest: Float32Array, out: Float32Array, bits: np.random.Philox) -> None:
         """Fill `out` [n] from the bytes and the numbers left; raises MalformedError for bytes that mean nothing."""
-
-
-class NoParameters(ParametersModel):
-    """A codec without parameters."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from fljob_runtime.compression.codec import Bytes, NoParameters
+from fljob_runtime.compression.codec import Bytes
 from fljob_runtime.parameters import Float32Array
-from fljob_runtime.registry import RegistryKind, register
+from fljob_runtime.registry import NoParameters, RegistryKind, register
 
 _LARGEST_HALF = np.float32(65504.0)
-
-
-class HalfParameters(NoParameters):
-    """Parameters of `fp16` and `bf16`: none."""
 
 
 class _TwoBytes:
     feedback = False
 
-    def __init__(self, parameters: HalfParameters) -> None:
+    def __init__(self, parameters: NoParameters) -> None:
         pass
 
     def num_bytes(self, n: int) -> int:
@@ -30,7 +26,7 @@ class _TwoBytes:
         return 0
 
 
-@register(RegistryKind.COMPRESSOR, "fp16", HalfParameters)
+@register(RegistryKind.COMPRESSOR, "fp16", NoParameters)
 class Fp16(_TwoBytes):
     """11 significant bits down to 6e-5; larger numbers than 65504 become 65504."""
 
@@ -44,7 +40,7 @@ class Fp16(_TwoBytes):
         out[:] = data.view("<f2")
 
 
-@register(RegistryKind.COMPRESSOR, "bf16", HalfParameters)
+@register(RegistryKind.COMPRESSOR, "bf16", NoParameters)
 class Bf16(_TwoBytes):
     """8 significant bits, the range of float32."""
 

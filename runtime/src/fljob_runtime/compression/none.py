@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from fljob_runtime.compression.codec import Bytes, NoParameters
+from fljob_runtime.compression.codec import Bytes
 from fljob_runtime.parameters import Float32Array
-from fljob_runtime.registry import RegistryKind, register
+from fljob_runtime.registry import NoParameters, RegistryKind, register
 
 
-class NoneParameters(NoParameters):
-    """Parameters of `none`: none."""
-
-
-@register(RegistryKind.COMPRESSOR, "none", NoneParameters)
+@register(RegistryKind.COMPRESSOR, "none", NoParameters)
 class Identity:
     """Passes every number on. A chain of nothing else is no compression at all: values travel, not differences."""
 
     feedback = False
 
-    def __init__(self, parameters: NoneParameters) -> None:
+    def __init__(self, parameters: NoParameters) -> None:
         pass
 
     def num_bytes(self, n: int) -> int:  # noqa: ARG002 - the protocol's signature

@@ -10,6 +10,8 @@ so the error of a number is below its block's scale, and zero in the mean.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -28,7 +30,7 @@ class QuantiseParameters(ParametersModel):
     block: int = Field(64, ge=2, le=65_536)
 
 
-class _Quantiser:
+class _Quantiser(ABC):
     feedback = False
     levels = 0
 
@@ -75,17 +77,17 @@ class _Quantiser:
     def _blocks(self, n: int) -> int:
         return -(-n // self._block)
 
+    @abstractmethod
     def code_bytes(self, n: int) -> int:
         """Return the bytes of n codes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pack(self, codes: NDArray[np.int8]) -> Bytes:
         """Return the bytes of codes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unpack(self, data: Bytes, n: int) -> NDArray[np.int8]:
         """Return n codes."""
-        raise NotImplementedError
 
 
 @register(RegistryKind.COMPRESSOR, "int8", QuantiseParameters)

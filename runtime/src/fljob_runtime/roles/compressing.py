@@ -18,8 +18,6 @@ from fljob_runtime.algorithms.fedavg import positions
 from fljob_runtime.parameters import Float32Array, ModelState, RowSet
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 
-_NOTHING = ModelState({}, {})
-
 
 class Compressing:
     """Makes differences of values. `left`: where what was not sent is kept; None for codecs without feedback."""

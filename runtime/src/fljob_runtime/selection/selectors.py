@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from fljob_runtime.registry import ParametersModel, RegistryKind, register
+from fljob_runtime.registry import NoParameters, RegistryKind, register
 
 
 class Selector(Protocol):
@@ -18,10 +18,6 @@ class Selector(Protocol):
 
     def select(self, seed: int, round_number: int, candidates: Sequence[str], size: int) -> tuple[str, ...]:
         """Return the cohort, sorted by name: at most `size` of the candidates unless the selector says otherwise."""
-
-
-class NoParameters(ParametersModel):
-    """A selector without parameters."""
 
 
 @register(RegistryKind.SELECTOR, "Random", NoParameters)

@@ -18,13 +18,7 @@ from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
 from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, write_shard
 from fljob_runtime.compression.chain import Chain
-from fljob_runtime.errors import (
-    CheckpointError,
-    LayoutMismatchError,
-    MalformedError,
-    NotReadyError,
-    StaleError,
-)
+from fljob_runtime.errors import CheckpointError, LayoutMismatchError, MalformedError, NotReadyError, StaleError
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
 from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout
 from fljob_runtime.server.digest import digest_of
@@ -308,10 +302,7 @@ class Shard:
             return missing
         model = self.model()
         state, changed = live.cut()
-        rows = folded(state, changed)
-        arrays = [array for name in rows for array in (rows[name].positions, rows[name].values)]
-        digest = digest_of([state.dense, *arrays], previous=model.digest(round_ - 1))
-        model.advance(state.dense, rows, digest, state.dense_slots)
+        self._append(model, state.dense, folded(state, changed), state.dense_slots)
         with self._lock:
             self._live, self._last_list = None, (round_, accepted)
         return ()
@@ -336,15 +327,22 @@ class Shard:
         slots = model.slots(round_ - 1) if round_ else ()
         if config.optimizer is not None and round_:
             dense, slots = self._step(config.optimizer, model, dense, rows)
-        elif config.buffer_share < 1.0 and round_:
-            newest = model.dense(model.newest)
-            dense = moved(dense, newest, newest, config.buffer_share)
+        elif old is not None and share < 1.0:
+            dense = moved(dense, old, old, share)
+        self._append(model, dense, rows, slots)
+
+    def _append(
+        self, model: ShardModel, dense: Float32Array, rows: dict[str, FoldedRows], slots: Sequence[Float32Array]
+    ) -> None:
+        """Make the next version of a dense range and changed rows, or the first one of all rows."""
+        first = not model.versions
         changed = [array for name in rows for array in (rows[name].positions, rows[name].values)]
-        if round_ == 0:
-            digest = digest_of([dense, *changed], previous=model.layout.digest)
+        before = model.layout.digest if first else model.digest(model.newest)
+        digest = digest_of([dense, *changed], previous=before)
+        if first:
             model.install(0, dense, {name: folded.values for name, folded in rows.items()}, digest)
         else:
-            model.advance(dense, rows, digest_of([dense, *changed], previous=model.digest(round_ - 1)), slots)
+            model.advance(dense, rows, digest, slots)
 
     def _step(
         self, optimizer: ServerOptimizer, model: ShardModel, mean: Float32Array, rows: dict[str, FoldedRows]

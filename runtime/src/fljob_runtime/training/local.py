@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fljob_api.spec import FLJobSpec
-from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart, NoParameters
+from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart
 from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, SiteData, epoch_rng
 from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.models.base import RecommenderModel
 from fljob_runtime.parameters import BESIDE, Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet, Scope
+from fljob_runtime.registry import NoParameters
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 

@@ -16,8 +16,16 @@ from fljob_runtime.errors import MalformedError
 from fljob_runtime.parameters import Int64Array, ModelState
 from fljob_runtime.server.live import Answer, Exchange
 from fljob_runtime.server.shard import Shard
-from fljob_runtime.server.staging import Block, BlockKind, Intake, PushHeader
-from fljob_runtime.transport.framing import blocks_from_proto, blocks_to_proto, data_chunks, unpack
+from fljob_runtime.server.staging import Block, BlockKind, PushHeader
+from fljob_runtime.server.versions import ShardModel
+from fljob_runtime.transport.framing import (
+    blocks_to_proto,
+    data_chunks,
+    push_header_from_proto,
+    push_header_to_proto,
+    take_in,
+    unpack,
+)
 
 
 @dataclass(frozen=True)
@@ -95,32 +103,17 @@ def answer_exchange(shard: Shard, messages: Iterator[bytes], require: Callable[[
     chunk = unpack(next(messages, b"")).header
     if chunk is None or not chunk.HasField("push") or not chunk.HasField("exchange"):
         raise MalformedError("the first chunk of an exchange must hold both its headers")
-    header = _push_header(chunk)
+    header = push_header_from_proto(chunk)
     require(header.trainer)
     wanted = _wanted(shard, chunk.exchange.wanted)
     asked = _exchange(header, chunk.exchange, wanted)  # before there is anything to give back
     intake = shard.open_exchange(header) if chunk.exchange.sequence else None
-    try:
-        for message in messages:
-            _write(intake, unpack(message).data)
-    except BaseException:
-        if intake is not None:
-            intake.abort()
-        raise
+    if intake is not None:
+        take_in(messages, intake)
+    elif next(messages, None) is not None:
+        raise MalformedError("an exchange with number 0 holds no data")
     answer = shard.exchange(asked, header.round, intake)
     return Answered(answer, tuple(wanted), sum(block.num_bytes for block in header.blocks))
-
-
-def _write(intake: Intake | None, data: memoryview) -> None:
-    if intake is None:
-        raise MalformedError("an exchange with number 0 holds no data")
-    intake.write(data)
-
-
-def _push_header(chunk: pb.Chunk) -> PushHeader:
-    p = chunk.push
-    blocks = blocks_from_proto(chunk.blocks)
-    return PushHeader(p.job_uid, p.incarnation, p.round, p.trainer, p.attempt, p.num_samples, blocks)
 
 
 def _exchange(header: PushHeader, asked: pb.ExchangeHeader, wanted: Mapping[str, Int64Array]) -> Exchange:
@@ -140,11 +133,16 @@ def _exchange(header: PushHeader, asked: pb.ExchangeHeader, wanted: Mapping[str,
 def _wanted(shard: Shard, rows: Sequence[pb.RowIds]) -> dict[str, Int64Array]:
     """Return where the rows asked for lie; raises MalformedError."""
     model = shard.model()
-    tables = {spec.name for spec in model.layout.shared_tables}
-    for one in rows:
-        if one.table not in tables or len(one.ids) % 8:
-            raise MalformedError(f"{one.table!r}: no shared table of this model, or no whole number of int64 ids")
-    return {one.table: model.locate(one.table, np.frombuffer(one.ids, "<i8")) for one in rows}
+    return {one.table: located(model, one) for one in rows}
+
+
+def located(model: ShardModel, rows: pb.RowIds) -> Int64Array:
+    """Return where rows of one table lie in the shard's part; raises MalformedError."""
+    if rows.table not in {spec.name for spec in model.layout.shared_tables}:
+        raise MalformedError(f"no shared table {rows.table!r} in this model")
+    if len(rows.ids) % 8:
+        raise MalformedError(f"table {rows.table}: {len(rows.ids)} bytes are no whole number of int64 ids")
+    return model.locate(rows.table, np.frombuffer(rows.ids, "<i8"))
 
 
 # The trainer's side.
@@ -153,14 +151,7 @@ def _wanted(shard: Shard, rows: Sequence[pb.RowIds]) -> dict[str, Int64Array]:
 def exchange_chunks(header: PushHeader, asked: Asked, arrays: Sequence[NDArray[np.generic]]) -> Iterator[bytes]:
     """Yield the chunks of one contribution and what is asked for."""
     yield pb.Chunk(
-        push=pb.PushHeader(
-            job_uid=header.job_uid,
-            incarnation=header.incarnation,
-            round=header.round,
-            trainer=header.trainer,
-            attempt=header.attempt,
-            num_samples=header.num_samples,
-        ),
+        push=push_header_to_proto(header),
         exchange=pb.ExchangeHeader(
             sequence=asked.sequence,
             members=asked.members,

@@ -1,7 +1,7 @@
 """Chunks of the tensor streams as bytes: protobuf's encoding of `Chunk`, with one copy per end.
 
-Used by shard_service and shard_client in place of the generated serializers, which copy a chunk's data three
-times. A chunk that holds only data is the tag of field 3, its length and the data; all else is a plain Chunk.
+Used by shard_service, shard_client and exchange in place of the generated serializers, which copy a chunk's data
+three times. A chunk that holds only data is the tag of field 3, its length and the data; all else is a plain Chunk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.errors import MalformedError
-from fljob_runtime.server.staging import Block, BlockKind
+from fljob_runtime.server.staging import Block, BlockKind, Intake, PushHeader
+from fljob_runtime.transport.conversion import MAX_LAYOUT_BYTES
 from fljob_runtime.transport.credentials import CHUNK_BYTES
 
 _DATA_TAG = (pb.Chunk.DESCRIPTOR.fields_by_name["data"].number << 3) | 2
@@ -93,6 +94,48 @@ def blocks_from_proto(blocks: Iterable[pb.Block]) -> tuple[Block, ...]:
         return tuple(Block(b.name, _KINDS_BACK[b.kind], b.num_bytes) for b in blocks)
     except KeyError as error:
         raise MalformedError(f"unknown kind of block {error}; the peer speaks another version") from None
+
+
+def push_header_to_proto(header: PushHeader) -> pb.PushHeader:
+    """Encode an update's identity; its blocks travel beside it."""
+    return pb.PushHeader(
+        job_uid=header.job_uid,
+        incarnation=header.incarnation,
+        round=header.round,
+        trainer=header.trainer,
+        attempt=header.attempt,
+        num_samples=header.num_samples,
+        layout=header.layout,
+        codecs=header.codecs,
+    )
+
+
+def push_header_from_proto(chunk: pb.Chunk) -> PushHeader:
+    """Decode the identity and the blocks of an update; raises MalformedError."""
+    p = chunk.push
+    if len(p.layout) > MAX_LAYOUT_BYTES:
+        raise MalformedError(f"layout of {len(p.layout)} bytes; at most {MAX_LAYOUT_BYTES} are allowed")
+    return PushHeader(
+        job_uid=p.job_uid,
+        incarnation=p.incarnation,
+        round=p.round,
+        trainer=p.trainer,
+        attempt=p.attempt,
+        num_samples=p.num_samples,
+        blocks=blocks_from_proto(chunk.blocks),
+        layout=p.layout,
+        codecs=tuple(p.codecs),
+    )
+
+
+def take_in(messages: Iterable[bytes], intake: Intake) -> None:
+    """Write all chunks of a payload; the intake is aborted when that, or the stream, fails."""
+    try:
+        for message in messages:
+            intake.write(unpack(message).data)
+    except BaseException:
+        intake.abort()
+        raise
 
 
 def _bounded(frame: Frame) -> Frame:

@@ -22,7 +22,7 @@ from fljob_runtime.server.staging import PushHeader
 from fljob_runtime.transport.conversion import state_from_proto
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.exchange import Asked, Learned, exchange_chunks, read_answer
-from fljob_runtime.transport.framing import blocks_to_proto, data_chunks, identity, unpack
+from fljob_runtime.transport.framing import blocks_to_proto, data_chunks, identity, push_header_to_proto, unpack
 from fljob_runtime.transport.retry import call_until
 
 _T = TypeVar("_T")
@@ -76,19 +76,7 @@ class ShardClient:
 
     def push(self, header: PushHeader, arrays: Sequence[NDArray[np.generic]], *, deadline_s: float) -> Receipt:
         """Send an update; returns the shard's receipt. Raises TransportError."""
-        first = pb.Chunk(
-            push=pb.PushHeader(
-                job_uid=header.job_uid,
-                incarnation=header.incarnation,
-                round=header.round,
-                trainer=header.trainer,
-                attempt=header.attempt,
-                num_samples=header.num_samples,
-                layout=header.layout,
-                codecs=header.codecs,
-            ),
-            blocks=blocks_to_proto(header.blocks),
-        ).SerializeToString()
+        first = pb.Chunk(push=push_header_to_proto(header), blocks=blocks_to_proto(header.blocks)).SerializeToString()
 
         def chunks() -> Iterator[bytes]:
             yield first

@@ -16,7 +16,6 @@ from itertools import chain
 from typing import NoReturn, TypeVar
 
 import grpc
-import numpy as np
 
 from fljob_api import names
 from fljob_api.wire import server_pb2 as pb
@@ -27,15 +26,16 @@ from fljob_runtime.parameters import Float32Array, Int64Array
 from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.server.staging import Block, BlockKind, PushHeader
 from fljob_runtime.server.versions import ShardModel
-from fljob_runtime.transport.conversion import MAX_LAYOUT_BYTES, state_to_proto
+from fljob_runtime.transport.conversion import state_to_proto
 from fljob_runtime.transport.credentials import CHUNK_BYTES, SERVER_OPTIONS, Credentials
 from fljob_runtime.transport.errors import fault_metadata, fault_of
-from fljob_runtime.transport.exchange import answer_exchange
+from fljob_runtime.transport.exchange import answer_exchange, located
 from fljob_runtime.transport.framing import (
-    blocks_from_proto,
     blocks_to_proto,
     data_chunks,
     identity,
+    push_header_from_proto,
+    take_in,
     unpack,
 )
 from fljob_runtime.transport.metrics import Metrics
@@ -130,7 +130,7 @@ class ShardService:
         with self._admitted(str(caller)), self._timed("fljob_server_pull_seconds"):
             model = self._shard.model()
             dense = [] if request.without_dense else [model.dense(request.version)]
-            wanted = [(rows.table, _positions(model, rows)) for rows in request.rows]
+            wanted = [(rows.table, located(model, rows)) for rows in request.rows]
             dims = {spec.name: spec.shape[1] for spec in model.layout.shared_tables}
             blocks = [Block("", BlockKind.DENSE, array.nbytes) for array in dense]
             blocks += [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted]
@@ -253,12 +253,7 @@ def receive_push(shard: Shard, messages: Iterator[bytes], require: Callable[[str
     if digest := shard.folded(header):
         return Receipt(shard.config.shard, digest, 0)
     intake = shard.open_push(header)
-    try:
-        for message in messages:
-            intake.write(unpack(message).data)
-    except BaseException:
-        intake.abort()
-        raise
+    take_in(messages, intake)
     staged = shard.close_push(intake)
     return Receipt(shard.config.shard, staged.digest, staged.num_bytes)
 
@@ -270,20 +265,7 @@ def _push_header(message: bytes) -> PushHeader:
         raise MalformedError("the first chunk of a push must hold its header")
     if chunk.data:
         raise MalformedError("the first chunk of a push holds no data")
-    p = chunk.push
-    if len(p.layout) > MAX_LAYOUT_BYTES:
-        raise MalformedError(f"layout of {len(p.layout)} bytes; at most {MAX_LAYOUT_BYTES} are allowed")
-    return PushHeader(
-        job_uid=p.job_uid,
-        incarnation=p.incarnation,
-        round=p.round,
-        trainer=p.trainer,
-        attempt=p.attempt,
-        num_samples=p.num_samples,
-        blocks=blocks_from_proto(chunk.blocks),
-        layout=p.layout,
-        codecs=tuple(p.codecs),
-    )
+    return push_header_from_proto(chunk)
 
 
 def _row_values(
@@ -294,12 +276,3 @@ def _row_values(
         step = max(1, CHUNK_BYTES // (4 * dims[table]))
         for start in range(0, len(positions), step):
             yield model.rows(version, table, positions[start : start + step])
-
-
-def _positions(model: ShardModel, rows: pb.RowIds) -> Int64Array:
-    """Return where the rows asked for lie; raises MalformedError."""
-    if rows.table not in {spec.name for spec in model.layout.shared_tables}:
-        raise MalformedError(f"no shared table {rows.table!r} in this model")
-    if len(rows.ids) % 8:
-        raise MalformedError(f"table {rows.table}: {len(rows.ids)} bytes are no whole number of int64 ids")
-    return model.locate(rows.table, np.frombuffer(rows.ids, "<i8"))

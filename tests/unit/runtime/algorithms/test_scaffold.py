@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from unit.runtime.algorithms.federation import MODEL, Client, Federation
 
-from fljob_runtime.algorithms.algorithm import LocalStart, NoParameters
+from fljob_runtime.algorithms.algorithm import LocalStart
 from fljob_runtime.algorithms.scaffold import Scaffold
 from fljob_runtime.parameters import ModelLayout, ParamSpec, Scope
+from fljob_runtime.registry import NoParameters
 
 UNLIKE = (Client(h=1.0, m=0.0, steps=10, rows=(0, 1)), Client(h=4.0, m=1.0, steps=10, rows=(0, 2)))
 

@@ -5,28 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
-from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, write_shard
+from fljob_runtime.checkpoints.shard_file import ShardFileName, write_shard
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Kind, ModelLayout, ParamSpec
-from support.shards import DIM, LAYOUT, NUM_ITEMS, UID
+from support.shards import DIM, NUM_ITEMS, PART, UID
 
 NUM_SLOTS = 2
-DENSE = np.arange(9, dtype=np.float32)
-ITEMS = np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM)
-WHOLE = ShardPart(
-    job_uid=UID,
-    version=3,
-    shard=0,
-    num_shards=1,
-    digest="d3",
-    layout=LAYOUT,
-    dense=DENSE,
+DENSE, ITEMS = PART.dense, PART.tables["items"]
+WHOLE = replace(
+    PART,
     tables={"items": ITEMS, "items#0": ITEMS + 100, "items#1": ITEMS + 200},
     num_slots=NUM_SLOTS,
     slots=(DENSE + 100, DENSE + 200),

@@ -5,26 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from fljob_runtime.checkpoints.files import sha256_of
-from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, read_shard, write_shard
+from fljob_runtime.checkpoints.shard_file import ShardFileName, read_shard, write_shard
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import ModelLayout, ParamSpec
-from support.shards import DIM, LAYOUT, NUM_ITEMS, UID
-
-PART = ShardPart(
-    job_uid=UID,
-    version=3,
-    shard=0,
-    num_shards=1,
-    digest="d3",
-    layout=LAYOUT,
-    dense=np.arange(9, dtype=np.float32),
-    tables={"items": np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM)},
-)
+from support.shards import PART, UID
 
 
 def test_a_part_comes_back(tmp_path: Path) -> None:

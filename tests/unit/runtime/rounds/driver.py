@@ -16,6 +16,7 @@ from fljob_runtime.messages import (
     Train,
     TrainReport,
 )
+from fljob_runtime.registry import NoParameters
 from fljob_runtime.rounds.buffered import make_machine
 from fljob_runtime.rounds.history import History
 from fljob_runtime.rounds.rules import Control, Rules
@@ -37,7 +38,7 @@ from fljob_runtime.rounds.values import (
     Tell,
     Trained,
 )
-from fljob_runtime.selection.selectors import NoParameters, Random
+from fljob_runtime.selection.selectors import Random
 
 RULES = Rules(
     trainers=("a", "b", "c"),

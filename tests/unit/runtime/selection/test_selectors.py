@@ -4,9 +4,8 @@ from collections import Counter
 
 import pytest
 
-from fljob_runtime.registry import RegistryKind, UnknownNameError, find
+from fljob_runtime.registry import NoParameters, RegistryKind, UnknownNameError, find
 from fljob_runtime.selection import All, Random
-from fljob_runtime.selection.selectors import NoParameters
 
 SITES = [f"site-{n}" for n in range(10)]
 
