@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,16 +19,23 @@ from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
+Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 BESIDE = "@"  # in the name of what an algorithm keeps beside a parameter: `weight@c`; no model's own has it
 MAX_ELEMENTS = 1 << 40  # of one parameter: four tebibytes, far from where sums of sizes leave 64 bits
+MAX_INITIAL = 1e6  # of the scale of initial values, so that all are finite in float32
 
 
 class Kind(StrEnum):
-    """How a parameter is addressed: as a whole, or by rows of which only touched ones travel."""
+    """How a parameter is addressed: as a whole, or by rows of which only touched ones travel.
+
+    The rows of ROWS have ids from 0 to num_rows - 1 and all exist from the start. Those of KEYED have any int64 as id,
+    in the order of signed numbers, and come into being when an update first touches them.
+    """
 
     DENSE = "dense"
     ROWS = "rows"
+    KEYED = "keyed"
 
 
 class Scope(StrEnum):
@@ -43,13 +50,43 @@ class LayoutError(ValueError):
 
 
 @dataclass(frozen=True)
+class TableRules:
+    """What a keyed table holds, and what a row is before it is held; see `initial_values.initial_rows`.
+
+    initial_std: of normal initial values; initial_bound: of uniform ones in (-bound, bound). At most one is above 0.
+    admit_after: updates of trainers that must have touched an id before it gets a row; theirs before that are left
+    out. expire_after_rounds: a row that no update touched in so many versions goes; 0: never. max_rows: at one shard,
+    of rows and of ids that wait for admission each; 0: as many as come.
+    """
+
+    initial_std: float = 0.01
+    initial_bound: float = 0.0
+    admit_after: int = 1
+    expire_after_rounds: int = 0
+    max_rows: int = 0
+
+    def __post_init__(self) -> None:
+        scales = (self.initial_std, self.initial_bound)
+        if not all(0.0 <= scale <= MAX_INITIAL for scale in scales) or all(scales):
+            raise LayoutError(f"table rules: initial_std, initial_bound are {scales}: one of them may be above 0")
+        limits = (("admit_after", 1), ("expire_after_rounds", 0), ("max_rows", 0))
+        for name, least in limits:
+            if not least <= getattr(self, name) < 1 << 31:
+                raise LayoutError(f"table rules: {name} is {getattr(self, name)}; {least} is the least")
+
+
+@dataclass(frozen=True)
 class ParamSpec:
-    """One float32 parameter. `rows` parameters have shape (num_rows, D) and are addressed by row id."""
+    """One float32 parameter.
+
+    `rows` parameters have shape (num_rows, D) and are addressed by row id. `keyed` ones have shape (D,), and rules.
+    """
 
     name: str
     shape: tuple[int, ...]
     kind: Kind = Kind.DENSE
     scope: Scope = Scope.SHARED
+    rules: TableRules | None = None
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > 253:
@@ -60,11 +97,20 @@ class ParamSpec:
             raise LayoutError(f"parameter {self.name}: {self.size} elements, at most {MAX_ELEMENTS} are possible")
         if self.kind is Kind.ROWS and len(self.shape) != 2:
             raise LayoutError(f"parameter {self.name}: a table needs shape (rows, D), not {self.shape}")
+        if self.kind is Kind.KEYED and len(self.shape) != 1:
+            raise LayoutError(f"parameter {self.name}: a keyed table needs shape (D,), not {self.shape}")
+        if (self.kind is Kind.KEYED) is not (self.rules is not None):
+            raise LayoutError(f"parameter {self.name}: keyed tables have rules, and nothing else has")
 
     @property
     def size(self) -> int:
-        """Return the number of elements."""
+        """Return the number of elements; of a keyed table those of one row."""
         return math.prod(self.shape)
+
+    @property
+    def dim(self) -> int:
+        """Return the length of a row of a table."""
+        return self.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -95,8 +141,8 @@ class ModelLayout:
 
     @property
     def shared_tables(self) -> tuple[ParamSpec, ...]:
-        """Return the shared tables, in layout order."""
-        return self.select(Kind.ROWS, Scope.SHARED)
+        """Return the shared tables, plain and keyed, in layout order."""
+        return tuple(s for s in self.specs if s.kind is not Kind.DENSE and s.scope is Scope.SHARED)
 
     @property
     def model(self) -> ModelLayout:
@@ -125,7 +171,9 @@ class ModelLayout:
     def to_json(self) -> bytes:
         """Return the canonical form, equal for equal layouts."""
         rows = [
-            {"kind": s.kind.value, "name": s.name, "scope": s.scope.value, "shape": list(s.shape)} for s in self.specs
+            {"kind": s.kind.value, "name": s.name, "scope": s.scope.value, "shape": list(s.shape)}
+            | ({"rules": asdict(s.rules)} if s.rules else {})  # so that layouts without keyed tables keep their digest
+            for s in self.specs
         ]
         return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
 
@@ -135,7 +183,13 @@ class ModelLayout:
         try:
             rows: list[dict[str, Any]] = json.loads(text)
             specs = tuple(
-                ParamSpec(str(r["name"]), tuple(int(n) for n in r["shape"]), Kind(r["kind"]), Scope(r["scope"]))
+                ParamSpec(
+                    str(r["name"]),
+                    tuple(int(n) for n in r["shape"]),
+                    Kind(r["kind"]),
+                    Scope(r["scope"]),
+                    _rules(r["rules"]) if "rules" in r else None,
+                )
                 for r in rows
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -146,6 +200,13 @@ class ModelLayout:
     def digest(self) -> str:
         """Return the sha256 of the canonical form."""
         return hashlib.sha256(self.to_json()).hexdigest()
+
+
+def _rules(given: Mapping[str, Any]) -> TableRules:
+    """Return table rules with every field as what it should be."""
+    scales = {name: float(given[name]) for name in ("initial_std", "initial_bound")}
+    limits = {name: int(n) for name, n in given.items() if name not in scales}
+    return TableRules(scales["initial_std"], scales["initial_bound"], **limits)
 
 
 def _matches(parameter: str, name: str) -> bool:

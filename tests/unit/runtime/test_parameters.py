@@ -13,6 +13,7 @@ from fljob_runtime.parameters import (
     ParamSpec,
     RowSet,
     Scope,
+    TableRules,
     pack_dense,
     unpack_dense,
 )
@@ -126,3 +127,70 @@ def test_impossible_parameters_are_refused(name: str, shape: tuple[int, ...], ki
 def test_parameter_names_must_be_unique() -> None:
     with pytest.raises(LayoutError, match="not unique"):
         ModelLayout((ParamSpec("a", (1,)), ParamSpec("a", (2,))))
+
+
+# Keyed tables.
+
+
+MIXED = ModelLayout(
+    (
+        *LAYOUT.specs,
+        ParamSpec("ads", (16,), Kind.KEYED, rules=TableRules(admit_after=3, expire_after_rounds=20, max_rows=1000)),
+        ParamSpec("words", (8,), Kind.KEYED, Scope.PRIVATE, TableRules(initial_std=0.0, initial_bound=0.5)),
+    )
+)
+
+
+def test_a_layout_with_keyed_tables_reads_back_what_it_wrote() -> None:
+    assert ModelLayout.from_json(MIXED.to_json()) == MIXED
+    assert ModelLayout.from_json(MIXED.to_json()).to_json() == MIXED.to_json()
+
+
+def test_keyed_tables_stand_among_the_tables_in_layout_order() -> None:
+    assert [spec.name for spec in MIXED.shared_tables] == ["user.gmf", "user.mlp", "ads"]
+
+
+def test_a_keyed_table_has_no_part_in_the_dense_vector() -> None:
+    assert MIXED.dense_size == LAYOUT.dense_size
+
+
+def test_rules_are_part_of_the_digest() -> None:
+    layouts = [ModelLayout((ParamSpec("ads", (16,), Kind.KEYED, rules=TableRules(std)),)) for std in (0.01, 0.02)]
+    assert layouts[0].digest != layouts[1].digest
+
+
+def test_the_length_of_a_row_is_the_last_dimension() -> None:
+    assert [spec.dim for spec in MIXED.shared_tables] == [2, 3, 16]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"initial_std": -1.0}, "one of them may be above 0"),
+        ({"initial_std": float("nan")}, "one of them may be above 0"),
+        ({"initial_bound": 0.1}, "one of them may be above 0"),
+        ({"initial_std": 1e9}, "one of them may be above 0"),
+        ({"admit_after": 0}, "admit_after is 0; 1 is the least"),
+        ({"expire_after_rounds": -1}, "expire_after_rounds is -1; 0 is the least"),
+        ({"max_rows": 1 << 31}, "max_rows is 2147483648"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(LayoutError, match=message):
+        TableRules(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rules", [b"{}", b"[]", b"null", b'{"initial_std":0,"initial_bound":0,"odd":1}'])
+def test_a_layout_with_broken_rules_is_refused(rules: bytes) -> None:
+    text = b'[{"kind":"keyed","name":"b","rules":%s,"scope":"shared","shape":[2]}]' % rules
+    with pytest.raises(LayoutError):
+        ModelLayout.from_json(text)
+
+
+def test_a_keyed_table_has_one_dimension_and_rules() -> None:
+    with pytest.raises(LayoutError, match=r"a keyed table needs shape \(D,\), not \(4, 2\)"):
+        ParamSpec("ads", (4, 2), Kind.KEYED, rules=TableRules())
+    with pytest.raises(LayoutError, match="keyed tables have rules, and nothing else has"):
+        ParamSpec("ads", (4,), Kind.KEYED)
+    with pytest.raises(LayoutError, match="keyed tables have rules, and nothing else has"):
+        ParamSpec("ads", (4,), rules=TableRules())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
 from fljob_runtime.parameters import Float32Array, Int64Array, RowSet
@@ -20,10 +21,19 @@ _BLOCK_ELEMENTS = 1 << 15
 
 @dataclass(frozen=True)
 class FoldedRows:
-    """Values of some rows of one table: positions [n] within the shard's part, sorted; values [n, D]."""
+    """Some rows of one table: positions [n] within the shard's part, sorted; values [n, D].
+
+    state: arrays [n, D] of the server optimizer's state, where the rows were stepped.
+    """
 
     positions: Int64Array
     values: Float32Array
+    state: tuple[Float32Array, ...] = ()
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """Return all that it is made of."""
+        return (self.positions, self.values, *self.state)
 
 
 def fold_dense(vectors: Sequence[Float32Array], weights: Sequence[float]) -> Float32Array:

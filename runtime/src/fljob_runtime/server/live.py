@@ -181,14 +181,13 @@ def _contribution(asked: Exchange, staged: Staged) -> Contribution:
 
 
 def folded(state: LiveState, changed: Mapping[str, Int64Array]) -> dict[str, FoldedRows]:
-    """Return the changed rows of all tables, and of the optimizer's state of them, by name."""
-    rows: dict[str, FoldedRows] = {}
-    for name, positions in changed.items():
-        if positions.size:
-            for key, table in ((name, state.tables[name]), *_slot_tables(state, name)):
-                rows[key] = FoldedRows(positions, table.take(positions, axis=0))
-    return rows
-
-
-def _slot_tables(state: LiveState, name: str) -> list[tuple[str, Float32Array]]:
-    return [(ShardModel.slot_name(name, k), slot) for k, slot in enumerate(state.slots_of(name))]
+    """Return the changed rows of all tables, with the optimizer's state of them."""
+    return {
+        name: FoldedRows(
+            positions,
+            state.tables[name].take(positions, axis=0),
+            tuple(slot.take(positions, axis=0) for slot in state.slots_of(name)),
+        )
+        for name, positions in changed.items()
+        if positions.size
+    }

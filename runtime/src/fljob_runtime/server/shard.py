@@ -336,7 +336,7 @@ class Shard:
     ) -> None:
         """Make the next version of a dense range and changed rows, or the first one of all rows."""
         first = not model.versions
-        changed = [array for name in rows for array in (rows[name].positions, rows[name].values)]
+        changed = [array for part in rows.values() for array in part.arrays]
         before = model.layout.digest if first else model.digest(model.newest)
         digest = digest_of([dense, *changed], previous=before)
         if first:
@@ -352,11 +352,9 @@ class Shard:
         slots = tuple(slot.copy() for slot in model.slots(model.newest))
         optimizer.step(dense, mean - dense, slots)
         for name, averaged in list(rows.items()):
-            where = averaged.positions
-            keys = [name, *(model.slot_name(name, slot) for slot in range(len(self.config.slots)))]
-            values, *state = [model.table(key).take(where, axis=0) for key in keys]
+            values, *state = model.state(name, averaged.positions)
             optimizer.step(values, averaged.values - values, state)
-            rows |= {key: FoldedRows(where, array) for key, array in zip(keys, [values, *state], strict=True)}
+            rows[name] = FoldedRows(averaged.positions, values, tuple(state))
         return dense, slots
 
     def _save(self, model: ShardModel) -> tuple[str, str]:

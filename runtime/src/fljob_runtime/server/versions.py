@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fljob_runtime.algorithms.exchange import LiveState
-from fljob_runtime.errors import MalformedError, NotReadyError, StaleError
-from fljob_runtime.parameters import Float32Array, Int64Array, ModelLayout
+from fljob_runtime.errors import NotReadyError, StaleError
+from fljob_runtime.parameters import Float32Array, Int32Array, Int64Array, ModelLayout
 from fljob_runtime.server.fold import FoldedRows
-from fljob_runtime.server.placement import dense_range, owned_ids
-from fljob_runtime.server.staging import check_sorted
+from fljob_runtime.server.placement import dense_range
+from fljob_runtime.server.tables import Overwritten, RowTable
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Version:
 
     dense: Float32Array
     digest: str
-    overwritten: Mapping[str, FoldedRows]
+    overwritten: Mapping[str, Overwritten]
     slots: tuple[Float32Array, ...] = ()
 
 
@@ -35,7 +35,7 @@ class ShardModel:
     """One shard's part of a model of this layout, at one or more versions.
 
     slots: first values of the server optimizer's state, of which each parameter has so many arrays of its own shape;
-    those of a table are kept as tables too, under `slot_name`.
+    those of a table go by the name `slot_name`.
     """
 
     def __init__(self, layout: ModelLayout, shard: int, num_shards: int, slots: Sequence[float] = ()) -> None:
@@ -45,24 +45,11 @@ class ShardModel:
         self.dense_size = int(np.subtract(*dense_range(layout.dense_size, shard, num_shards)[::-1]))
         self._lock = threading.Lock()
         self._versions: dict[int, Version] = {}
-        self._tables: dict[str, Float32Array] = {}
-        self._index: dict[str, Int64Array | None] = {}
-        for spec in layout.shared_tables:
-            owned = owned_ids(spec.name, spec.shape[0], shard, num_shards)
-            self._tables[spec.name] = np.zeros((owned.size, spec.shape[1]), np.float32)
-            self._index[spec.name] = None if num_shards == 1 else _inverse(owned, spec.shape[0])
+        self._tables = {spec.name: RowTable(spec, shard, num_shards, slots) for spec in layout.shared_tables}
 
     def locate(self, table: str, ids: Int64Array) -> Int64Array:
         """Return the positions of row ids in this shard's part; raises MalformedError for others' rows."""
-        spec = self.layout[table]
-        check_sorted(table, ids, spec.shape[0])
-        index = self._index[table]
-        if index is None:
-            return ids
-        positions = index[ids]
-        if (positions < 0).any():
-            raise MalformedError(f"table {table}: ids of another shard; place rows by the hash of (table, id)")
-        return positions
+        return self._tables[table].locate(ids)
 
     @staticmethod
     def slot_name(table: str, slot: int) -> str:
@@ -73,19 +60,48 @@ class ShardModel:
         """Return a copy of the newest values and of the optimizer's state, to be changed in place."""
         with self._lock:
             newest = self._versions[self.newest]
-            tables = {name: values.copy() for name, values in self._tables.items()}
-        names = [spec.name for spec in self.layout.shared_tables]
-        slots = {name: [tables[self.slot_name(name, k)] for k in range(len(self._slots))] for name in names}
-        values = {name: tables[name] for name in names}
+            copies = {name: [part.copy() for part in table.parts] for name, table in self._tables.items()}
+        values = {name: parts[0] for name, parts in copies.items()}
+        slots = {name: parts[1:] for name, parts in copies.items()}
         return LiveState(newest.dense.copy(), values, [slot.copy() for slot in newest.slots], slots)
 
     def state_tables(self) -> dict[str, Float32Array]:
         """Return the newest values of all tables and of the optimizer's state of them, by name; not to be changed."""
-        return dict(self._tables)
+        return {
+            name if part == 0 else self.slot_name(name, part - 1): values
+            for name, table in self._tables.items()
+            for part, values in enumerate(table.parts)
+        }
 
     def table(self, name: str) -> Float32Array:
-        """Return the newest values of a table's part [N, D]; only the committing thread may use them."""
-        return self._tables[name]
+        """Return the newest values [N, D] of a table's part, or by `slot_name` the optimizer's state of it.
+
+        Only the committing thread may use them.
+        """
+        table, part = self._part(name)
+        return table.parts[part]
+
+    def ids(self, name: str, positions: Int64Array) -> Int64Array:
+        """Return the ids of the rows at these positions."""
+        return self._tables[name].ids(positions)
+
+    def state(self, name: str, positions: Int64Array) -> list[Float32Array]:
+        """Return copies of the newest values [n, D] of rows of a table and of the optimizer's state of them."""
+        with self._lock:
+            table = self._tables[name]
+            return [table.take(part, positions) for part in range(len(table.parts))]
+
+    def row_versions(self, name: str) -> Int32Array:
+        """Return the last version that changed each row of a table's part, int32 [N]; not to be changed."""
+        return self._tables[name].versions
+
+    def changed_since(self, version: int) -> dict[str, Int64Array]:
+        """Return the sorted positions of the rows, by table, that differ in the newest version from this older one.
+
+        All of a table where the older one is from before what this shard was installed with.
+        """
+        with self._lock:
+            return {name: table.changed_since(version) for name, table in self._tables.items()}
 
     @property
     def versions(self) -> tuple[int, ...]:
@@ -108,15 +124,17 @@ class ShardModel:
         with self._lock:
             return self._get(version).dense
 
-    def rows(self, version: int, table: str, positions: Int64Array) -> Float32Array:
-        """Return the rows at sorted positions as they are in a version. float32 [n, D]."""
+    def rows(self, version: int, name: str, positions: Int64Array) -> Float32Array:
+        """Return rows of a table, or by `slot_name` the optimizer's state of them, as in a version. float32 [n, D]."""
+        base = name.partition("#")[0]
         with self._lock:
             self._get(version)
-            values = self._tables[table].take(positions, axis=0)
+            table, part = self._part(name)
+            values = table.take(part, positions)
             for later in range(self.newest - 1, version - 1, -1):
-                old = self._versions[later].overwritten.get(table)
+                old = self._versions[later].overwritten.get(base)
                 if old is not None:
-                    _overlay(values, positions, old)
+                    _overlay(values, positions, old, part)
             return values
 
     def install(
@@ -130,12 +148,9 @@ class ShardModel:
         """Set the first version held: whole tables, taken over, not copied; optimizer state fresh if not given."""
         fresh = tuple(np.full(dense.shape, fill, np.float32) for fill in self._slots)
         with self._lock:
-            self._tables.update(tables)
-            for spec in self.layout.shared_tables:
-                for slot, fill in enumerate(self._slots):
-                    name = self.slot_name(spec.name, slot)
-                    if name not in tables:
-                        self._tables[name] = np.full(self._tables[spec.name].shape, fill, np.float32)
+            for name, table in self._tables.items():
+                names = [name, *(self.slot_name(name, slot) for slot in range(len(self._slots)))]
+                table.install(version, [tables[part] for part in names if part in tables])
             self._versions = {version: Version(dense, digest, {}, tuple(slots) or fresh)}
             self.newest = version
 
@@ -145,7 +160,7 @@ class ShardModel:
         """Make the next version from the newest one."""
         with self._lock:
             current = self._versions[self.newest]
-            old = {name: self._swap(name, folded) for name, folded in rows.items()}
+            old = {name: self._tables[name].swap(folded, self.newest + 1) for name, folded in rows.items()}
             self._versions[self.newest] = Version(current.dense, current.digest, old, current.slots)
             self.newest += 1
             self._versions[self.newest] = Version(dense, digest, {}, tuple(slots))
@@ -159,7 +174,7 @@ class ShardModel:
                 self.newest -= 1
                 current = self._versions[self.newest]
                 for name, old in current.overwritten.items():
-                    self._tables[name][old.positions] = old.values
+                    self._tables[name].put_back(old)
                 self._versions[self.newest] = Version(current.dense, current.digest, {}, current.slots)
 
     def release(self, version: int) -> None:
@@ -168,11 +183,10 @@ class ShardModel:
             for held in [v for v in self._versions if v <= version and v != self.newest]:
                 del self._versions[held]
 
-    def _swap(self, name: str, folded: FoldedRows) -> FoldedRows:
-        table = self._tables[name]
-        old = FoldedRows(folded.positions, table.take(folded.positions, axis=0))
-        table[folded.positions] = folded.values
-        return old
+    def _part(self, name: str) -> tuple[RowTable, int]:
+        """Return a table and which part of it goes by this name."""
+        base, _, slot = name.partition("#")
+        return self._tables[base], int(slot) + 1 if slot else 0
 
     def _get(self, version: int) -> Version:
         found = self._versions.get(version)
@@ -183,18 +197,11 @@ class ShardModel:
         raise StaleError(f"version {version} is gone; held are {sorted(self._versions)}")
 
 
-def _inverse(owned: Int64Array, num_rows: int) -> Int64Array:
-    """Return id → position, -1 where the row is another shard's."""
-    index = np.full(num_rows, -1, np.int64)
-    index[owned] = np.arange(owned.size)
-    return index
-
-
-def _overlay(values: Float32Array, positions: Int64Array, old: FoldedRows) -> None:
+def _overlay(values: Float32Array, positions: Int64Array, old: Overwritten, part: int) -> None:
     """Write the old values of those positions that are in `old`."""
-    if old.positions.size == 0:
+    if old.keys.size == 0:
         return
-    found = np.searchsorted(old.positions, positions)
-    found[found == old.positions.size] = 0
-    hit = old.positions[found] == positions
-    values[hit] = old.values[found[hit]]
+    found = np.searchsorted(old.keys, positions)
+    found[found == old.keys.size] = 0
+    hit = old.keys[found] == positions
+    values[hit] = old.parts[part][found[hit]]

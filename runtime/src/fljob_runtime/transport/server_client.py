@@ -72,7 +72,7 @@ class ServerClient:
         unknown = ids.keys() - tables.keys()
         if unknown:
             raise MalformedError(f"pull of rows of {sorted(unknown)}: not shared tables of this model")
-        values = {name: np.empty((len(ids[name]), spec.shape[1]), np.float32) for name, spec in tables.items()}
+        values = {name: np.empty((len(ids[name]), spec.dim), np.float32) for name, spec in tables.items()}
         split = {name: split_rows(name, ids[name], len(self._shards)) for name in tables}
 
         def one(client: ShardClient) -> int:
@@ -149,7 +149,7 @@ class ServerClient:
         fetch = not number.last
         vector = np.empty(layout.dense_size if fetch else 0, np.float32)
         tables = {spec.name: spec for spec in layout.shared_tables if spec.name in wanted}
-        values = {name: np.empty((len(wanted[name]), spec.shape[1]), np.float32) for name, spec in tables.items()}
+        values = {name: np.empty((len(wanted[name]), spec.dim), np.float32) for name, spec in tables.items()}
         split = {name: split_rows(name, wanted[name], count) for name in tables}
 
         def one(client: ShardClient) -> Learned:

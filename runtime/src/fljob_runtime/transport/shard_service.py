@@ -131,7 +131,7 @@ class ShardService:
             model = self._shard.model()
             dense = [] if request.without_dense else [model.dense(request.version)]
             wanted = [(rows.table, located(model, rows)) for rows in request.rows]
-            dims = {spec.name: spec.shape[1] for spec in model.layout.shared_tables}
+            dims = {spec.name: spec.dim for spec in model.layout.shared_tables}
             blocks = [Block("", BlockKind.DENSE, array.nbytes) for array in dense]
             blocks += [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted]
             yield pb.Chunk(blocks=blocks_to_proto(blocks)).SerializeToString()

@@ -89,3 +89,56 @@ def test_only_own_rows_are_stored() -> None:
     sizes = [len(ShardModel(LAYOUT, shard, 4).table("items")) for shard in range(4)]
     assert sum(sizes) == NUM_ITEMS
     assert max(sizes) < NUM_ITEMS
+
+
+# Which version changed a row last.
+
+
+def test_a_row_has_the_version_that_changed_it_last(model: ShardModel) -> None:
+    assert model.row_versions("items")[:5].tolist() == [0, 1, 2, 2, 0]
+
+
+@pytest.mark.parametrize(("version", "expected"), [(2, []), (1, [2, 3]), (0, [1, 2, 3]), (-1, list(range(NUM_ITEMS)))])
+def test_the_rows_changed_since_a_version_are_known(model: ShardModel, version: int, expected: list[int]) -> None:
+    assert model.changed_since(version)["items"].tolist() == expected
+
+
+def test_rewinding_brings_back_which_version_changed_a_row(model: ShardModel) -> None:
+    model.rewind(1)
+    assert model.row_versions("items")[:5].tolist() == [0, 1, 1, 0, 0]
+    model.advance(dense(2), folded([0], 20.0), "d2")
+    assert model.changed_since(1)["items"].tolist() == [0]
+
+
+def test_all_rows_are_of_the_version_that_was_installed() -> None:
+    model = ShardModel(LAYOUT, 0, 1)
+    model.install(7, dense(0), {"items": np.zeros((NUM_ITEMS, DIM), np.float32)}, "d7")
+    assert (model.changed_since(7)["items"].size, model.changed_since(6)["items"].size) == (0, NUM_ITEMS)
+
+
+# The optimizer's state of rows.
+
+
+def stepped(positions: list[int], value: float, state: float) -> dict[str, FoldedRows]:
+    rows = folded(positions, value)["items"]
+    return {"items": FoldedRows(rows.positions, rows.values, (np.full_like(rows.values, state),))}
+
+
+def test_the_optimizers_state_is_read_at_every_version_and_rewound_with_its_rows() -> None:
+    model = ShardModel(LAYOUT, 0, 1, (0.5,))
+    model.install(0, dense(0), {"items": np.zeros((NUM_ITEMS, DIM), np.float32)}, "d0")
+    model.advance(dense(1), stepped([1, 2], 10.0, 7.0), "d1")
+    where = np.array([1, 3])
+    assert model.rows(0, "items#0", where)[:, 0].tolist() == [0.5, 0.5]
+    assert model.rows(1, "items#0", where)[:, 0].tolist() == [7.0, 0.5]
+    model.rewind(0)
+    assert model.rows(0, "items#0", where)[:, 0].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("num_shards", [1, 3])
+def test_ids_are_the_inverse_of_positions(num_shards: int) -> None:
+    parts = [ShardModel(LAYOUT, shard, num_shards) for shard in range(num_shards)]
+    ids = [part.ids("items", np.arange(len(part.table("items")))) for part in parts]
+    for part, owned in zip(parts, ids, strict=True):
+        assert part.locate("items", owned).tolist() == list(range(owned.size))
+    assert sorted(np.concatenate(ids).tolist()) == ALL.tolist()

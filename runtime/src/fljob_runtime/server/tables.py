@@ -1,0 +1,99 @@
+"""A plain table's part at one shard: where its rows lie, what they hold, which version changed each last. numpy.
+
+Used by `versions`, under its lock. Holds the newest rows only; what a commit overwrites it hands back, and takes again
+when the commit is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fljob_runtime.errors import MalformedError
+from fljob_runtime.parameters import Float32Array, Int32Array, Int64Array, ParamSpec
+from fljob_runtime.server.fold import FoldedRows
+from fljob_runtime.server.placement import owned_ids
+from fljob_runtime.server.staging import check_sorted
+
+
+@dataclass(frozen=True)
+class Overwritten:
+    """Rows of one table as they were before a commit.
+
+    keys [n], sorted; parts: values [n, D], then the optimizer's state of them; versions [n]: which had changed each.
+    """
+
+    keys: Int64Array
+    parts: tuple[Float32Array, ...]
+    versions: Int32Array
+
+
+class RowTable:
+    """The rows of a table of shape (num_rows, D) that a shard holds, in id order. A row's key is its position.
+
+    parts: values [N, D], and once installed the arrays of the server optimizer's state. versions: int32 [N], the last
+    version that changed the row.
+    """
+
+    def __init__(self, spec: ParamSpec, shard: int, num_shards: int, slots: Sequence[float] = ()) -> None:
+        owned = owned_ids(spec.name, spec.shape[0], shard, num_shards)
+        self._spec = spec
+        self._slots = tuple(slots)
+        self._owned = None if num_shards == 1 else owned
+        self._index = None if num_shards == 1 else _inverse(owned, spec.shape[0])
+        self.parts: list[Float32Array] = [np.zeros((owned.size, spec.dim), np.float32)]
+        self.versions: Int32Array = np.zeros(owned.size, np.int32)
+
+    def locate(self, ids: Int64Array) -> Int64Array:
+        """Return the keys of row ids; raises MalformedError for ids out of order or range, or of another shard."""
+        check_sorted(self._spec.name, ids, self._spec.shape[0])
+        if self._index is None:
+            return ids
+        keys = self._index[ids]
+        if (keys < 0).any():
+            name = self._spec.name
+            raise MalformedError(f"table {name}: ids of another shard; place rows by the hash of (table, id)")
+        return keys
+
+    def ids(self, keys: Int64Array) -> Int64Array:
+        """Return the ids of rows by their keys."""
+        return keys if self._owned is None else self._owned.take(keys)
+
+    def install(self, version: int, parts: Sequence[Float32Array]) -> None:
+        """Take over whole arrays, of values and of the optimizer's state; what is not given begins afresh."""
+        given = [*parts] or self.parts[:1]  # a shard that holds no row of a table is given none
+        fresh = (np.full(given[0].shape, fill, np.float32) for fill in self._slots[len(given) - 1 :])
+        self.parts = [*given, *fresh]
+        self.versions = np.full(len(given[0]), version, np.int32)
+
+    def take(self, part: int, keys: Int64Array) -> Float32Array:
+        """Return a copy of one part of some rows [n, D]: 0 the values, k the k-th of the optimizer's state."""
+        return self.parts[part].take(keys, axis=0)
+
+    def swap(self, rows: FoldedRows, version: int) -> Overwritten:
+        """Write rows, as of this version; return what they were."""
+        keys, given = rows.positions, (rows.values, *rows.state)
+        old = Overwritten(keys, tuple(self.take(k, keys) for k in range(len(given))), self.versions.take(keys))
+        for part, values in zip(self.parts, given, strict=False):
+            part[keys] = values
+        self.versions[keys] = version
+        return old
+
+    def put_back(self, old: Overwritten) -> None:
+        """Undo a swap."""
+        for part, values in zip(self.parts, old.parts, strict=False):
+            part[old.keys] = values
+        self.versions[old.keys] = old.versions
+
+    def changed_since(self, version: int) -> Int64Array:
+        """Return the keys of the rows that a later version has changed, sorted."""
+        return np.flatnonzero(self.versions > version)
+
+
+def _inverse(owned: Int64Array, num_rows: int) -> Int64Array:
+    """Return id → position, -1 where the row is another shard's."""
+    index = np.full(num_rows, -1, np.int64)
+    index[owned] = np.arange(owned.size)
+    return index
