@@ -67,9 +67,9 @@ def measure(job: FLJob, repeats: int) -> Compute:
     spec = job.spec
     request = OpenRequest(spec.trainers[0].name, 0, len(spec.trainers), spec.seed, None)
     data = open_dataset(spec.dataset.name, spec.dataset.parameters, request)
-    model = make_model(spec.model.name, spec.model.parameters, data, spec.seed)
+    model = make_model(spec.model.name, spec.model.parameters, data.schema, spec.seed)
     trainer = LocalTrainer(model, model.layout(), data, TrainPlan.of(spec, "site-0"))
-    plain = PlainNcf(data.num_users, data.num_items)
+    plain = PlainNcf(data.schema.num_ids("user"), data.schema.num_ids("item"))
     result = Compute([], [], [], [], [])
     for number in range(repeats + 1):
         examples = data.epoch(np.random.default_rng(number))
@@ -94,7 +94,7 @@ def _note(result: Compute, data: SiteData, plain_s: float, ours_s: float) -> Non
 
 def _plain_epoch(model: PlainNcf, examples: Examples, batch: int) -> float:
     """Return the seconds of one pass with a fresh fused Adam; the data lie in memory, shuffled beforehand."""
-    users, items = torch.from_numpy(examples.users), torch.from_numpy(examples.items)
+    users, items = (torch.from_numpy(examples.columns[name]) for name in ("user", "item"))
     labels = torch.from_numpy(examples.labels)
     began = time.perf_counter()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)

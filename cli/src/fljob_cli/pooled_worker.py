@@ -38,7 +38,7 @@ def main(config: Path) -> None:
     job = FLJob.from_dict(value["job"])
     registry.load(job.spec.imports)
     data = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
-    model = make_model(job.spec.model.name, job.spec.model.parameters, data, job.spec.seed)
+    model = make_model(job.spec.model.name, job.spec.model.parameters, data.schema, job.spec.seed)
     plan = TrainPlan.of(job.spec, "pooled")
     for number, metrics in enumerate(train_pooled(model, data, plan, value["passes"]), start=1):
         line = {"pass": number, "loss": metrics.loss, "auc": metrics.auc}

@@ -1,43 +1,59 @@
 """Examples in memory: the one shape in which every dataset hands its data to training.
 
-Datasets implement `SiteData`; `training` asks it for the examples of an epoch and for held-out pairs. All randomness is
-a function of (seed, client, epoch), so a restarted trainer repeats exactly.
+Datasets implement `SiteData`; `training` asks it for the examples of an epoch and for held-out ones. An example is a
+value in each of some named columns and a label; which columns there are is the dataset's schema, and a model names those
+that it reads. All randomness is a function of (seed, client, epoch), so a restarted trainer repeats exactly.
 """
 
 from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fljob_runtime.schema import Schema
+
 Ids = NDArray[np.int64]
 Labels = NDArray[np.float32]
+Column = NDArray[Any]  # int64 ids or float32 features, one entry per example
 
 MAX_TABLE_PAIRS = 1 << 25
 
 
 @dataclass(frozen=True)
 class Examples:
-    """users, items: int64 [N]; labels: float32 [N] in {0, 1}."""
+    """columns: name -> [N, ...], ids int64 or features float32; labels: float32 [N] in {0, 1}."""
 
-    users: Ids
-    items: Ids
+    columns: Mapping[str, Column]
     labels: Labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, which: Ids | slice) -> Examples:
+        """Return some of the examples, in the order given."""
+        return Examples({name: values[which] for name, values in self.columns.items()}, self.labels[which])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """Return all parts' examples, one after another; at least one part, all with the same columns."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        return cls(columns, np.concatenate([part.labels for part in parts]))
+
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pairs to evaluate on.
+    """Examples to evaluate on.
 
-    examples: all pairs; groups: int64 [G + 1], pairs groups[g]:groups[g + 1] belong to one user of a leave-one-out
-    test, its positive first; None where pairs are not ranked.
+    groups: int64 [G + 1], examples groups[g]:groups[g + 1] belong to one user of a leave-one-out test, its positive
+    first; None where nothing is ranked.
     """
 
     examples: Examples
@@ -45,15 +61,14 @@ class HeldOut:
 
 
 class SiteData(ABC):
-    """One client's data. num_users and num_items are those of the whole dataset, as ids are global.
+    """One client's data. schema: that of the whole dataset, as ids are global.
 
     needs_folder: whether there is no data without a volume, so that a manifest without trainers[].data is refused.
     """
 
     needs_folder: ClassVar[bool] = False
 
-    num_users: int
-    num_items: int
+    schema: Schema
 
     @property
     @abstractmethod
@@ -66,7 +81,7 @@ class SiteData(ABC):
 
     @abstractmethod
     def held_out(self) -> HeldOut:
-        """Return the pairs to evaluate on."""
+        """Return the examples to evaluate on."""
 
 
 def epoch_rng(seed: int, client: str, epoch: int) -> np.random.Generator:
@@ -77,8 +92,12 @@ def epoch_rng(seed: int, client: str, epoch: int) -> np.random.Generator:
 
 def shuffled(examples: Examples, rng: np.random.Generator) -> Examples:
     """Return the examples in an order drawn from `rng`."""
-    order = rng.permutation(len(examples))
-    return Examples(examples.users[order], examples.items[order], examples.labels[order])
+    return examples.take(rng.permutation(len(examples)))
+
+
+def pairs(users: Ids, items: Ids, labels: Labels) -> Examples:
+    """Return labelled (user, item) pairs, [N] each."""
+    return Examples({"user": users, "item": items}, labels)
 
 
 class Positives:

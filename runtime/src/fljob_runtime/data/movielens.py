@@ -16,10 +16,11 @@ from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, pairs, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
+from fljob_runtime.schema import Schema
 
 PARTITIONS = ("zip", "equal", "none")
 
@@ -43,11 +44,11 @@ class MovieLens(SiteData):
         tables = read_tables(request.folder, manifest)
         if manifest.negatives_per_positive == 0:
             raise DataError(request.folder, f"holds dataset {manifest.dataset!r} with labels, not movielens positives")
-        self.num_users, self.num_items = manifest.num_users, manifest.num_items
+        self.schema = Schema({"user": manifest.num_users, "item": manifest.num_items})
         self._users, self._items = tables.train["user"], tables.train["item"]
         self._negatives = parameters.negatives
         try:
-            self._positives = Positives(self._users, self._items, self.num_items)
+            self._positives = Positives(self._users, self._items, manifest.num_items)
         except ValueError as error:
             raise DataError(request.folder, str(error)) from error
         self._held_out = _held_out(tables)
@@ -63,7 +64,7 @@ class MovieLens(SiteData):
         drawn = self._positives.draw_negatives(k, rng)
         labels = np.zeros(self.num_samples, np.float32)
         labels[: len(users)] = 1.0
-        both = Examples(np.concatenate([users, users.repeat(k)]), np.concatenate([items, drawn]), labels)
+        both = pairs(np.concatenate([users, users.repeat(k)]), np.concatenate([items, drawn]), labels)
         return shuffled(both, rng)
 
     def held_out(self) -> HeldOut:
@@ -74,7 +75,7 @@ class MovieLens(SiteData):
 def _held_out(tables: SiteTables) -> HeldOut:
     test = tables.test
     groups = np.flatnonzero(np.diff(test["group"], prepend=-1, append=-1))
-    return HeldOut(Examples(test["user"], test["item"], test["label"]), groups)
+    return HeldOut(pairs(test["user"], test["item"], test["label"]), groups)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, SiteData, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, SiteData, pairs, shuffled
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
+from fljob_runtime.schema import Schema
 
 
 class SyntheticParameters(ParametersModel):
@@ -57,10 +58,10 @@ class Synthetic(SiteData):
                     request.folder, f"holds dataset {manifest.dataset!r} without labels, not synthetic data"
                 )
             tables = read_tables(request.folder, manifest)
-        self.num_users, self.num_items = manifest.num_users, manifest.num_items
+        self.schema = Schema({"user": manifest.num_users, "item": manifest.num_items})
         self.best_auc = manifest.best_auc
-        self._train = Examples(tables.train["user"], tables.train["item"], tables.train["label"])
-        self._held_out = HeldOut(Examples(tables.test["user"], tables.test["item"], tables.test["label"]))
+        self._train = pairs(tables.train["user"], tables.train["item"], tables.train["label"])
+        self._held_out = HeldOut(pairs(tables.test["user"], tables.test["item"], tables.test["label"]))
 
     @property
     def num_samples(self) -> int:

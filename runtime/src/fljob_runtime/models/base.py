@@ -1,41 +1,33 @@
 """What every model offers to training: a torch module whose tables are known by name.
 
-A model is an `nn.Module` of one kind of example (user, item, label). It names its tables; everything else in its
-state is dense. Made by `make_model`; used by `training` alone.
+A model is an `nn.Module` that reads named columns of examples. It names its tables; everything else in its state is
+dense. Made by `make_model`; used by `training` alone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from fljob_runtime.parameters import BESIDE, Kind, LayoutError, ModelLayout, ParamSpec
 from fljob_runtime.registry import RegistryKind, find, parse_parameters
+from fljob_runtime.schema import Schema
 
-
-@runtime_checkable
-class DatasetShape(Protocol):
-    """What a model must know of the data before it can be made."""
-
-    num_users: int
-    num_items: int
+Batch = Mapping[str, Tensor]  # column -> values of B examples [B, ...]
 
 
 class RecommenderModel(nn.Module, ABC):
-    """Base of models over (user, item) pairs.
-
-    TABLES: parameter name -> "user" or "item", the column whose ids address its rows.
-    """
+    """Base of all models. TABLES: parameter name -> the column whose ids address its rows."""
 
     TABLES: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
-    def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score pairs: users [B], items [B] int64 -> logits [B] float32."""
+    def logits(self, batch: Batch) -> Tensor:
+        """Score examples: columns [B, ...] -> logits [B] float32."""
 
     def tables(self) -> dict[str, str]:
         """Return the tables that this instance has: parameter name -> id column."""
@@ -55,15 +47,16 @@ class RecommenderModel(nn.Module, ABC):
         )
 
 
-def make_model(name: str, parameters: Mapping[str, Any], shape: DatasetShape, seed: int) -> RecommenderModel:
+def make_model(name: str, parameters: Mapping[str, Any], schema: Schema, seed: int) -> RecommenderModel:
     """Make a registered model with initial values that are a function of the seed alone.
 
-    Raises RegistryError for an unknown name or parameter. Source of the rule: design, "Determinism".
+    Raises RegistryError for an unknown name or parameter, SchemaError for data that the model cannot read. Source of
+    the rule: design, "Determinism".
     """
-    cls, schema = find(RegistryKind.MODEL, name)
-    values = parse_parameters("spec.model.parameters", schema, parameters)
+    cls, accepted = find(RegistryKind.MODEL, name)
+    values = parse_parameters("spec.model.parameters", accepted, parameters)
     generator = torch.Generator().manual_seed(seed)
-    model = cls(values, shape, generator)
+    model = cls(values, schema, generator)
     if not isinstance(model, RecommenderModel):
         raise TypeError(f"model {name!r}: {cls.__name__} must derive from RecommenderModel")
     return model

@@ -13,8 +13,9 @@ import torch
 from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
-from fljob_runtime.models.base import DatasetShape, RecommenderModel
+from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
+from fljob_runtime.schema import Schema
 
 EMBEDDING_STD = 0.01
 
@@ -60,14 +61,14 @@ class Ncf(RecommenderModel):
         "item_embedding.mlp.weight": "item",
     }
 
-    def __init__(self, parameters: NcfParameters, shape: DatasetShape, generator: torch.Generator) -> None:
+    def __init__(self, parameters: NcfParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
         widths = {}  # form -> width of its embeddings
         if parameters.mode in (Mode.GMF, Mode.NEU_MF):
             widths["gmf"] = parameters.factors
         if parameters.mode in (Mode.MLP, Mode.NEU_MF):
             widths["mlp"] = parameters.layers[0] // 2
-        users, items = shape.num_users, shape.num_items
+        users, items = schema.num_ids("user"), schema.num_ids("item")
         self.user_embedding = nn.ModuleDict({f: _embedding(users, w, generator) for f, w in widths.items()})  # [U, F|H]
         self.item_embedding = nn.ModuleDict({f: _embedding(items, w, generator) for f, w in widths.items()})  # [I, F|H]
         last = 0
@@ -77,8 +78,9 @@ class Ncf(RecommenderModel):
             last = parameters.layers[-1]
         self.output = _linear(widths.get("gmf", 0) + last, 1, generator)
 
-    def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score pairs: users [B], items [B] -> [B]."""
+    def logits(self, batch: Batch) -> Tensor:
+        """Score pairs: user [B], item [B] -> [B]."""
+        users, items = batch["user"], batch["item"]
         parts = []
         if "gmf" in self.user_embedding:
             parts.append(self.user_embedding["gmf"](users) * self.item_embedding["gmf"](items))  # [B, F]

@@ -32,9 +32,9 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
 
 
 def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
-    """Make the model at its initial values, a function of the seed; raises RegistryError or LayoutError."""
+    """Make the model at its initial values, by the seed; raises RegistryError, SchemaError or LayoutError."""
     spec = config.spec
-    model = make_model(spec.model.name, spec.model.parameters, data, spec.seed)
+    model = make_model(spec.model.name, spec.model.parameters, data.schema, spec.seed)
     scopes = {scope.name: Scope(scope.scope.value.lower()) for scope in spec.parameter_scopes}
     plan = TrainPlan.of(spec, trainer)
     return LocalTrainer(model, plan.algorithm.layout(model.layout().with_scopes(scopes)), data, plan)

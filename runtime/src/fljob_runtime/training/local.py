@@ -21,14 +21,14 @@ from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, SiteData, epoch_rng
 from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
-from fljob_runtime.models.base import RecommenderModel
+from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.parameters import BESIDE, Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet, Scope
 from fljob_runtime.registry import NoParameters
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 
 EVALUATION_BATCH = 16_384
-Correction = Callable[[Tensor, Tensor], None]  # changes the gradients of a mini-batch of users and items
+Correction = Callable[[Batch], None]  # changes the gradients of a mini-batch
 
 
 @dataclass(frozen=True)
@@ -167,10 +167,10 @@ class LocalTrainer:
         """Run the optimizer over the examples once, in their order and in batches; `correct` comes before each step."""
         record = TrainRecord(self.plan.client, len(examples), on_progress)
         self.model.train()
-        for users, items, labels in batches(examples, self.plan.batch_size):
-            self.backward(users, items, labels, record)
+        for batch, labels in batches(examples, self.plan.batch_size):
+            self.backward(batch, labels, record)
             if correct is not None:
-                correct(users, items)
+                correct(batch)
             optimizer.step()
         return record.sums()
 
@@ -184,19 +184,17 @@ class LocalTrainer:
         """Return what lets the rule change the gradients of each shared parameter."""
         shared = [(s.name, self._parameters[s.name]) for s in self.layout.model.specs if s.scope is Scope.SHARED]
 
-        def correct(users: Tensor, items: Tensor) -> None:
-            rows = {"user": users.numpy(), "item": items.numpy()}
+        def correct(batch: Batch) -> None:
             for name, parameter in shared:
                 if parameter.grad is not None:
-                    rule.correct(
-                        name, parameter.grad.numpy(), rows[self._tables[name]] if name in self._tables else ...
-                    )
+                    rows = batch[self._tables[name]].numpy().reshape(-1) if name in self._tables else ...
+                    rule.correct(name, parameter.grad.numpy(), rows)
 
         return correct
 
-    def backward(self, users: Tensor, items: Tensor, labels: Tensor, record: TrainRecord) -> None:
-        """Leave the gradients of one batch's mean loss in the parameters. users, items, labels: [B]."""
-        logits = self.model.logits(users, items)
+    def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> None:
+        """Leave the gradients of one batch's mean loss in the parameters. Columns [B, ...], labels [B]."""
+        logits = self.model.logits(batch)
         loss = binary_cross_entropy_with_logits(logits, labels)
         for parameter in self._parameters.values():
             parameter.grad = None
@@ -216,19 +214,16 @@ class LocalTrainer:
         return Evaluation(sums, exact_auc(logits, held_out.examples.labels))
 
     def _predict(self, examples: Examples) -> Float32Array:
-        users, items = _tensor(examples.users), _tensor(examples.items)
-        logits = np.empty(len(examples), np.float32)
         self.model.eval()
         with torch.inference_mode():
-            for start in range(0, len(examples), EVALUATION_BATCH):
-                stop = start + EVALUATION_BATCH
-                logits[start:stop] = self.model.logits(users[start:stop], items[start:stop]).numpy()
+            scores = [self.model.logits(batch) for batch, _ in batches(examples, EVALUATION_BATCH)]
+        logits: Float32Array = torch.cat([torch.empty(0), *scores]).numpy()
         return logits
 
     def round_examples(self, train_round: int) -> Examples:
         """Return the examples of a round; kept until trained, since `needed_rows` asks for them first."""
         if self._round_cache is None or self._round_cache[0] != train_round:
-            self._round_cache = (train_round, _concatenate(list(self._round_parts(train_round))))
+            self._round_cache = (train_round, Examples.joined(list(self._round_parts(train_round))))
         return self._round_cache[1]
 
     def _round_parts(self, train_round: int) -> Iterator[Examples]:
@@ -242,8 +237,7 @@ class LocalTrainer:
             epoch, offset = divmod(step, self._steps_per_epoch)
             count = min(last - step, self._steps_per_epoch - offset)
             examples = self.data.epoch(epoch_rng(plan.seed, plan.client, epoch))
-            cut = slice(offset * plan.batch_size, (offset + count) * plan.batch_size)
-            yield Examples(examples.users[cut], examples.items[cut], examples.labels[cut])
+            yield examples.take(slice(offset * plan.batch_size, (offset + count) * plan.batch_size))
             step += count
 
     def _check_finite(self, state: ModelState) -> None:
@@ -260,7 +254,7 @@ class LocalTrainer:
         column, (num_rows, _) = self._tables[name], self.layout[name].shape
         counts = np.zeros(num_rows, np.int64)
         for part in parts:
-            counts += np.bincount(part.users if column == "user" else part.items, minlength=num_rows)
+            counts += np.bincount(part.columns[column].reshape(-1), minlength=num_rows)
         return counts
 
     def _values(self, name: str) -> Float32Array:
@@ -271,11 +265,14 @@ class LocalTrainer:
         return {s.name: self._values(s.name).copy() for s in self.layout.specs if s.kind is Kind.DENSE}
 
 
-def batches(examples: Examples, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, ...]]:
-    """Yield users, items and labels of one batch after the other: int64, int64, float32 [B]."""
-    users, items, labels = _tensor(examples.users), _tensor(examples.items), _tensor(examples.labels)
+def batches(
+    examples: Examples, size: int, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """Yield columns [B, ...] and labels [B] of one batch after the other."""
+    columns = [(name, _tensor(values)) for name, values in examples.columns.items()]
+    labels = _tensor(examples.labels)
     for at in range(start, len(examples) if stop is None else min(stop, len(examples)), size):
-        yield users[at : at + size], items[at : at + size], labels[at : at + size]
+        yield {name: values[at : at + size] for name, values in columns}, labels[at : at + size]
 
 
 def _of(name: str) -> str:
@@ -287,13 +284,6 @@ def _tensor(array: np.ndarray) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()  # torch warns of memory it may not write to
     return torch.from_numpy(array)
-
-
-def _concatenate(parts: list[Examples]) -> Examples:
-    if len(parts) == 1:
-        return parts[0]
-    columns = (np.concatenate(c) for c in zip(*((p.users, p.items, p.labels) for p in parts), strict=True))
-    return Examples(*columns)
 
 
 def _ranks(logits: Float32Array, groups: Int64Array) -> np.ndarray:  # float64 [G]

@@ -17,11 +17,11 @@ class PooledData(SiteData):
     """Several sites' data as one client's."""
 
     def __init__(self, parts: Sequence[SiteData]) -> None:
-        shapes = {(part.num_users, part.num_items) for part in parts}
-        if len(shapes) != 1:
-            raise ValueError(f"the sites count different users and items: {sorted(shapes)}; import them together")
         self._parts = tuple(parts)
-        self.num_users, self.num_items = shapes.pop()
+        self.schema = parts[0].schema
+        other = next((part.schema for part in parts if part.schema != self.schema), None)
+        if other is not None:
+            raise ValueError(f"the sites' data differ: {self.schema} and {other}; import them together")
 
     @property
     def num_samples(self) -> int:
@@ -30,17 +30,17 @@ class PooledData(SiteData):
 
     def epoch(self, rng: np.random.Generator) -> Examples:
         """Return all parts' examples, shuffled together."""
-        return shuffled(_join([part.epoch(rng) for part in self._parts]), rng)
+        return shuffled(Examples.joined([part.epoch(rng) for part in self._parts]), rng)
 
     def held_out(self) -> HeldOut:
-        """Return all parts' pairs, one after another."""
+        """Return all parts' examples, one after another."""
         held = [part.held_out() for part in self._parts]
         groups = [part.groups for part in held if part.groups is not None]
         if len(groups) != len(held):
-            return HeldOut(_join([part.examples for part in held]))
+            return HeldOut(Examples.joined([part.examples for part in held]))
         offsets = np.cumsum([0, *(len(part.examples) for part in held)])
         starts = [g[:-1] + offset for g, offset in zip(groups, offsets, strict=False)]
-        return HeldOut(_join([part.examples for part in held]), np.concatenate([*starts, offsets[-1:]]))
+        return HeldOut(Examples.joined([part.examples for part in held]), np.concatenate([*starts, offsets[-1:]]))
 
 
 def train_pooled(
@@ -56,11 +56,3 @@ def train_pooled(
     for epoch in range(num_epochs):
         trainer.fit(data.epoch(epoch_rng(plan.seed, "pooled", epoch)), optimizer, on_progress)
         yield trainer.evaluate().sums.compute()
-
-
-def _join(parts: list[Examples]) -> Examples:
-    return Examples(
-        np.concatenate([p.users for p in parts]),
-        np.concatenate([p.items for p in parts]),
-        np.concatenate([p.labels for p in parts]),
-    )

@@ -74,15 +74,15 @@ class StepwiseRound(ABC):
         for spec in self._local.layout.specs:
             if spec.kind is Kind.ROWS and spec.scope is Scope.PRIVATE:
                 column = self._local.model.tables()[spec.name]
-                ids, counts = np.unique(getattr(self._examples, f"{column}s"), return_counts=True)
+                ids, counts = np.unique(self._examples.columns[column], return_counts=True)
                 rows[spec.name] = RowSet(ids, self._values(spec.name)[ids], counts.astype(np.float64))
         private = [s for s in self._local.layout.specs if s.kind is Kind.DENSE and s.scope is Scope.PRIVATE]
         dense = {spec.name: self._values(spec.name).copy() for spec in private}
         return LocalUpdate(ModelState(dense, rows), len(self._examples), self._record.sums())
 
     def _ids(self, table: str, window: int) -> Int64Array:
-        ids: Int64Array = getattr(self._examples, f"{self._columns[table]}s")
-        return ids[window * self._size : (window + 1) * self._size]
+        ids: Int64Array = self._examples.columns[self._columns[table]]
+        return ids[window * self._size : (window + 1) * self._size].reshape(-1)
 
     def _values(self, name: str) -> Float32Array:
         values: Float32Array = self._parameters[name].detach().numpy()
@@ -117,8 +117,8 @@ class GradientRound(StepwiseRound):
         """Return the gradients of one mini-batch's mean loss."""
         self._local.model.train()
         start = window * self._size
-        for users, items, labels in batches(self._examples, self._size, start, start + self._size):
-            self._local.backward(users, items, labels, self._record)
+        for batch, labels in batches(self._examples, self._size, start, start + self._size):
+            self._local.backward(batch, labels, self._record)
         if self._optimizer is not None:
             self._optimizer.step()
         rows = {}
@@ -158,8 +158,8 @@ class ReplicaRound(StepwiseRound):
         """Run the optimizer over the window; return how far the dense values and the rows it touched have moved."""
         self._local.model.train()
         start = window * self._size
-        for users, items, labels in batches(self._examples, self._local.plan.batch_size, start, start + self._size):
-            self._local.backward(users, items, labels, self._record)
+        for batch, labels in batches(self._examples, self._local.plan.batch_size, start, start + self._size):
+            self._local.backward(batch, labels, self._record)
             self._optimizer.step()
         last = window == self.num_windows - 1
         dense = {name: self._moved(name) for name in self._dense}

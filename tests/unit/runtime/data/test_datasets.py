@@ -18,7 +18,7 @@ def _built_in() -> None:
 
 def test_a_dataset_is_opened_with_its_parameters_as_text() -> None:
     data = open_dataset("synthetic", {"usersPerSite": "3", "items": "5", "samplesPerUser": "7"}, REQUEST)
-    assert (data.num_users, data.num_items, data.num_samples) == (6, 5, 21)
+    assert (data.schema.ids, data.num_samples) == ({"user": 6, "item": 5}, 21)
 
 
 def test_an_unknown_dataset_is_met_with_a_suggestion() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fljob_runtime.data import examples
-from fljob_runtime.data.examples import Examples, Ids, Positives, epoch_rng, shuffled
+from fljob_runtime.data.examples import Examples, Ids, Positives, epoch_rng, pairs, shuffled
+from fljob_runtime.schema import Schema, SchemaError
 
 USERS = np.array([7, 7, 9, 7], np.int64)
 ITEMS = np.array([0, 2, 1, 3], np.int64)
@@ -63,9 +64,26 @@ def test_the_generator_of_an_epoch_is_the_same_in_every_process() -> None:
 
 
 def test_shuffling_keeps_rows_together() -> None:
-    given_examples = Examples(np.arange(100), np.arange(100) * 2, np.arange(100).astype(np.float32))
+    given_examples = pairs(np.arange(100), np.arange(100) * 2, np.arange(100).astype(np.float32))
     mixed = shuffled(given_examples, np.random.default_rng(0))
-    assert mixed.users.tolist() != list(range(100))
-    assert sorted(mixed.users.tolist()) == list(range(100))
-    assert np.array_equal(mixed.items, mixed.users * 2)
-    assert np.array_equal(mixed.labels, mixed.users.astype(np.float32))
+    users, items = mixed.columns["user"], mixed.columns["item"]
+    assert users.tolist() != list(range(100))
+    assert sorted(users.tolist()) == list(range(100))
+    assert np.array_equal(items, users * 2)
+    assert np.array_equal(mixed.labels, users.astype(np.float32))
+
+
+def test_columns_may_be_wider_than_one_value() -> None:
+    wide = Examples({"tags": np.arange(12).reshape(6, 2)}, np.zeros(6, np.float32))
+    part = wide.take(slice(1, 3))
+    assert part.columns["tags"].tolist() == [[2, 3], [4, 5]]
+    assert Examples.joined([part, wide]).columns["tags"].shape == (8, 2)
+
+
+def test_a_column_that_the_data_do_not_have_is_named_with_those_they_have() -> None:
+    schema = Schema({"user": 3, "item": 4}, {"price": (1,)})
+    assert (schema.num_ids("user"), schema.feature_shape("price")) == (3, (1,))
+    with pytest.raises(SchemaError, match=r"reads ids 'shop', which the dataset does not have \(it has item, user\)"):
+        schema.num_ids("shop")
+    with pytest.raises(SchemaError, match=r"reads features 'image', which the dataset does not have \(it has price\)"):
+        schema.feature_shape("image")

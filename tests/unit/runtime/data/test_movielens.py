@@ -83,7 +83,7 @@ def test_an_epoch_has_every_positive_and_the_asked_negatives(source: Path, tmp_p
     data = opened(tmp_path / "out/site-0", {"negatives": "2"})
     epoch = data.epoch(epoch_rng(0, "site-0", 0))
     ones = epoch.labels == 1
-    pairs = sorted(zip(epoch.users[ones].tolist(), epoch.items[ones].tolist(), strict=True))
+    pairs = sorted(zip(*(epoch.columns[name][ones].tolist() for name in ("user", "item")), strict=True))
     assert pairs == [(0, 1), (0, 2), (1, 2), (2, 3)]
     assert (len(epoch), data.num_samples) == (12, 12)
 
@@ -92,7 +92,7 @@ def test_negatives_are_drawn_anew_each_epoch_and_alike_for_equal_epochs(tmp_path
     films = "".join(f"1::{film}::5::{film}\n2::{film + 50}::5::{film}\n" for film in range(50))
     import_movielens(write_ml1m(tmp_path / "source", ratings=films), tmp_path / "out", partition="none")
     data = opened(tmp_path / "out/site-0")
-    first, again, second = (data.epoch(epoch_rng(0, "site-0", epoch)).items for epoch in (0, 0, 1))
+    first, again, second = (data.epoch(epoch_rng(0, "site-0", epoch)).columns["item"] for epoch in (0, 0, 1))
     assert np.array_equal(first, again)
     assert sorted(first.tolist()) != sorted(second.tolist())
 
@@ -102,7 +102,7 @@ def test_each_test_group_is_one_user_with_the_positive_first(source: Path, tmp_p
     held_out = opened(tmp_path / "out/site-0").held_out()
     assert held_out.groups is not None
     assert held_out.groups.tolist() == [0, 2, 5, 8]
-    assert held_out.examples.users.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
+    assert held_out.examples.columns["user"].tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
     assert held_out.examples.labels.tolist() == [1, 0, 1, 0, 0, 1, 0, 0]
 
 

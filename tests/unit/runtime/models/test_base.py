@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
@@ -10,15 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fljob_runtime import registry
-from fljob_runtime.models.base import DatasetShape, RecommenderModel, make_model
+from fljob_runtime.models.base import Batch, RecommenderModel, make_model
 from fljob_runtime.parameters import Kind, LayoutError, ParamSpec
 from fljob_runtime.registry import ParametersModel, RegistryError, RegistryKind, UnknownNameError
+from fljob_runtime.schema import Schema, SchemaError
 
-
-@dataclass
-class Shape:
-    num_users: int = 5
-    num_items: int = 7
+SCHEMA = Schema({"user": 5, "item": 7})
 
 
 class Own(RecommenderModel):
@@ -26,13 +22,13 @@ class Own(RecommenderModel):
 
     TABLES: ClassVar = {"bias.weight": "item", "absent.weight": "user"}
 
-    def __init__(self, _: ParametersModel, shape: DatasetShape, generator: torch.Generator) -> None:
+    def __init__(self, _: ParametersModel, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
-        self.bias = nn.Embedding(shape.num_items, 1)
+        self.bias = nn.Embedding(schema.num_ids("item"), 1)
         self.offset = nn.Parameter(torch.randn(2, generator=generator))
 
-    def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        return torch.add(self.bias(items).squeeze(1), self.offset[users % 2])
+    def logits(self, batch: Batch) -> Tensor:
+        return torch.add(self.bias(batch["item"]).squeeze(1), self.offset[batch["user"] % 2])
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +38,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def values(seed: int) -> bytes:
-    model = make_model("ncf", {"layers": "8,4"}, Shape(), seed)
+    model = make_model("ncf", {"layers": "8,4"}, SCHEMA, seed)
     return b"".join(value.detach().numpy().tobytes() for value in model.parameters())
 
 
@@ -65,33 +61,38 @@ def test_making_a_model_leaves_the_global_generator_alone() -> None:
 
 
 def test_the_layout_tells_tables_from_dense_parameters() -> None:
-    layout = make_model("own", {}, Shape(), 0).layout()
+    layout = make_model("own", {}, SCHEMA, 0).layout()
     assert set(layout.specs) == {ParamSpec("bias.weight", (7, 1), Kind.ROWS), ParamSpec("offset", (2,), Kind.DENSE)}
 
 
 def test_an_unknown_model_is_met_with_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="models: no 'ncff'; did you mean 'ncf'"):
-        make_model("ncff", {}, Shape(), 0)
+        make_model("ncff", {}, SCHEMA, 0)
 
 
 def test_an_unknown_parameter_is_named_with_its_path() -> None:
     with pytest.raises(
         RegistryError, match=r"spec\.model\.parameters\.layer: unknown parameter; did you mean 'layers'"
     ):
-        make_model("ncf", {"layer": "8"}, Shape(), 0)
+        make_model("ncf", {"layer": "8"}, SCHEMA, 0)
+
+
+def test_data_without_a_column_that_the_model_reads_are_refused() -> None:
+    with pytest.raises(SchemaError, match="reads ids 'user'"):
+        make_model("ncf", {}, Schema({"item": 7}), 0)
 
 
 def test_a_class_that_is_no_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Odd:
-        def __init__(self, parameters: ParametersModel, shape: DatasetShape, generator: torch.Generator) -> None: ...
+        def __init__(self, parameters: ParametersModel, schema: Schema, generator: torch.Generator) -> None: ...
 
     monkeypatch.setitem(registry._TABLES[RegistryKind.MODEL], "odd", (Odd, ParametersModel))
     with pytest.raises(TypeError, match="Odd must derive from RecommenderModel"):
-        make_model("odd", {}, Shape(), 0)
+        make_model("odd", {}, SCHEMA, 0)
 
 
 def test_a_name_that_an_algorithm_could_keep_something_under_is_refused() -> None:
-    model = make_model("own", {}, Shape(), 0)
+    model = make_model("own", {}, SCHEMA, 0)
     model.register_parameter("offset@c", nn.Parameter(torch.zeros(2)))
     with pytest.raises(LayoutError, match=r"\['offset@c'\]: a name may not have '@' in it"):
         model.layout()

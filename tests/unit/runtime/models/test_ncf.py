@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,18 +12,16 @@ from torch import Tensor
 from fljob_runtime import registry
 from fljob_runtime.models.base import RecommenderModel, make_model
 from fljob_runtime.registry import RegistryError
+from fljob_runtime.schema import Schema
 
 registry.load()
 
 
-@dataclass
-class Shape:
-    num_users: int = 5
-    num_items: int = 7
+SCHEMA = Schema({"user": 5, "item": 7})
 
 
-def ncf(mode: str, *, layers: str = "8,4,2", shape: Shape | None = None, **parameters: Any) -> RecommenderModel:
-    return make_model("ncf", {"mode": mode, "layers": layers, **parameters}, shape or Shape(), seed=0)
+def ncf(mode: str, *, layers: str = "8,4,2", schema: Schema = SCHEMA, **parameters: Any) -> RecommenderModel:
+    return make_model("ncf", {"mode": mode, "layers": layers, **parameters}, schema, seed=0)
 
 
 def fill(model: RecommenderModel, **values: float | list[Any]) -> None:
@@ -35,7 +32,7 @@ def fill(model: RecommenderModel, **values: float | list[Any]) -> None:
 
 
 def score(model: RecommenderModel, user: int, item: int) -> float:
-    return model.logits(torch.tensor([user]), torch.tensor([item])).item()
+    return model.logits({"user": torch.tensor([user]), "item": torch.tensor([item])}).item()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +101,9 @@ def test_neumf_puts_the_product_before_the_tower() -> None:
 
 
 def test_embeddings_begin_with_a_deviation_of_a_hundredth() -> None:
-    weight = dict(ncf("GMF", shape=Shape(20_000, 2)).named_parameters())["user_embedding.gmf.weight"]
+    weight = dict(ncf("GMF", schema=Schema({"user": 20_000, "item": 2})).named_parameters())[
+        "user_embedding.gmf.weight"
+    ]
     assert float(weight.detach().std()) == pytest.approx(0.01, rel=0.02)
     assert float(weight.detach().mean()) == pytest.approx(0.0, abs=1e-4)
 
@@ -139,4 +138,4 @@ def test_a_single_layer_may_be_a_number() -> None:
 )
 def test_impossible_parameters_are_refused_with_their_path(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(RegistryError, match=message):
-        make_model("ncf", parameters, Shape(), 0)
+        make_model("ncf", parameters, SCHEMA, 0)

@@ -57,11 +57,11 @@ def test_one_client_with_one_inner_step_is_plain_sgd_bit_for_bit(mode: str) -> N
     batches = []
     for epoch in range(3):
         e = TinyData().epoch(epoch_rng(0, "site-0", epoch))
-        batches += [(e.users[s : s + 4], e.items[s : s + 4], e.labels[s : s + 4]) for s in (0, 4, 8)]
-    for users, items, labels in batches[:7]:
+        batches += [e.take(slice(s, s + 4)) for s in (0, 4, 8)]
+    for part in batches[:7]:
         optimizer.zero_grad()
-        logits = model.logits(torch.from_numpy(users), torch.from_numpy(items))
-        binary_cross_entropy_with_logits(logits, torch.from_numpy(labels)).backward()  # type: ignore[no-untyped-call]
+        logits = model.logits({name: torch.from_numpy(values) for name, values in part.columns.items()})
+        binary_cross_entropy_with_logits(logits, torch.from_numpy(part.labels)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     plain = {name: value.detach().numpy() for name, value in model.named_parameters()}
@@ -72,15 +72,15 @@ def test_one_client_with_one_inner_step_is_plain_sgd_bit_for_bit(mode: str) -> N
 def test_inner_steps_go_on_where_the_round_before_ended() -> None:
     # 5 steps of 3 batches an epoch: round 2 is steps 5 to 9, that is epoch 1 from its last batch, epoch 2, epoch 3
     examples = trainer(local_epochs=0, inner_steps=5).round_examples(2)
-    epochs = [TinyData().epoch(epoch_rng(0, "site-0", epoch)).items for epoch in (1, 2, 3)]
+    epochs = [TinyData().epoch(epoch_rng(0, "site-0", epoch)).columns["item"] for epoch in (1, 2, 3)]
     expected = np.concatenate([epochs[0][8:], epochs[1], epochs[2][:4]])
-    assert np.array_equal(examples.items, expected)
+    assert np.array_equal(examples.columns["item"], expected)
 
 
 def test_local_epochs_are_numbered_on_from_round_to_round() -> None:
     examples = trainer(local_epochs=2).round_examples(3)
-    epochs = [TinyData().epoch(epoch_rng(0, "site-0", epoch)).items for epoch in (4, 5)]
-    assert np.array_equal(examples.items, np.concatenate(epochs))
+    epochs = [TinyData().epoch(epoch_rng(0, "site-0", epoch)).columns["item"] for epoch in (4, 5)]
+    assert np.array_equal(examples.columns["item"], np.concatenate(epochs))
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "Adagrad"])
@@ -210,7 +210,7 @@ class LongData(TinyData):
         return 400
 
     def epoch(self, rng: np.random.Generator) -> Examples:  # noqa: ARG002 - always the same order
-        return Examples(np.tile(self.train.users, 40), np.tile(self.train.items, 40), np.tile(self.train.labels, 40))
+        return Examples.joined([self.train] * 40)
 
 
 def test_progress_is_told_every_few_batches_with_the_loss_since() -> None:

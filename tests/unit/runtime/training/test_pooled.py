@@ -7,7 +7,8 @@ import pytest
 import torch
 from unit.runtime.training.tiny import TinyData, make_model_of, plan
 
-from fljob_runtime.data.examples import HeldOut, epoch_rng
+from fljob_runtime.data.examples import HeldOut, epoch_rng, pairs
+from fljob_runtime.schema import Schema
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.training.pooled import PooledData, train_pooled
 
@@ -18,21 +19,21 @@ class Unranked(TinyData):
 
 
 class Wider(TinyData):
-    num_items = 9
+    schema = Schema({"user": 6, "item": 9})
 
 
 def test_pooled_data_has_the_samples_of_all_sites() -> None:
     data = PooledData([TinyData(), TinyData()])
     epoch = data.epoch(epoch_rng(0, "pooled", 0))
     assert data.num_samples == len(epoch) == 20
-    assert np.array_equal(np.bincount(epoch.items), 2 * np.bincount(TinyData.train.items))
+    assert np.array_equal(np.bincount(epoch.columns["item"]), 2 * np.bincount(TinyData.train.columns["item"]))
 
 
 def test_pooled_data_is_shuffled_across_sites() -> None:
     class Other(TinyData):
-        train = TinyData.train.__class__(TinyData.train.users + 2, TinyData.train.items, TinyData.train.labels)
+        train = pairs(TinyData.train.columns["user"] + 2, TinyData.train.columns["item"], TinyData.train.labels)
 
-    users = PooledData([TinyData(), Other()]).epoch(epoch_rng(0, "pooled", 0)).users
+    users = PooledData([TinyData(), Other()]).epoch(epoch_rng(0, "pooled", 0)).columns["user"]
     assert set(users[:10].tolist()) & {1, 2}
     assert set(users[:10].tolist()) & {3, 4}
 
@@ -49,7 +50,7 @@ def test_pairs_are_not_ranked_when_one_site_does_not_rank() -> None:
 
 
 def test_sites_that_count_different_items_are_refused() -> None:
-    with pytest.raises(ValueError, match="different users and items"):
+    with pytest.raises(ValueError, match="the sites' data differ"):
         PooledData([TinyData(), Wider()])
 
 

@@ -63,7 +63,7 @@ def plain_sgd(epochs: int) -> dict[str, Float32Array]:
         e = TinyData().epoch(epoch_rng(0, "site-0", epoch))
         for cut in (slice(0, 4), slice(4, 8), slice(8, 12)):
             optimizer.zero_grad()
-            logits = model.logits(torch.from_numpy(e.users[cut]), torch.from_numpy(e.items[cut]))
+            logits = model.logits({name: torch.from_numpy(values[cut]) for name, values in e.columns.items()})
             loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(e.labels[cut]))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

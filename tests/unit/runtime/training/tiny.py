@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fljob_runtime import registry
-from fljob_runtime.data.examples import Examples, HeldOut, SiteData, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, SiteData, pairs, shuffled
 from fljob_runtime.models.base import RecommenderModel, make_model
+from fljob_runtime.schema import Schema
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
 from fljob_runtime.training.optimizers import make_optimizer
 
@@ -19,8 +20,8 @@ NUM_USERS, NUM_ITEMS = 6, 8
 class TinyData(SiteData):
     """User 1 and 2 of six, items 0 to 4 of eight; shuffled each epoch."""
 
-    num_users, num_items = NUM_USERS, NUM_ITEMS
-    train = Examples(
+    schema = Schema({"user": NUM_USERS, "item": NUM_ITEMS})
+    train = pairs(
         np.array([1, 1, 1, 1, 1, 1, 2, 2, 2, 2]),
         np.array([0, 1, 2, 3, 4, 0, 0, 1, 2, 0]),
         np.array([1, 0, 0, 1, 0, 1, 0, 1, 1, 0], np.float32),
@@ -37,12 +38,12 @@ class TinyData(SiteData):
         users = np.array([1, 1, 1, 2, 2])
         items = np.array([5, 6, 7, 6, 5])
         labels = np.array([1, 0, 0, 1, 0], np.float32)
-        return HeldOut(Examples(users, items, labels), np.array([0, 3, 5]))
+        return HeldOut(pairs(users, items, labels), np.array([0, 3, 5]))
 
 
 def make_model_of(mode: str = "NeuMF", seed: int = 0) -> RecommenderModel:
     registry.load()
-    return make_model("ncf", {"mode": mode, "layers": "8,4", "factors": 2}, TinyData(), seed)
+    return make_model("ncf", {"mode": mode, "layers": "8,4", "factors": 2}, TinyData.schema, seed)
 
 
 def plan(optimizer: str = "SGD", **changes: Any) -> TrainPlan:

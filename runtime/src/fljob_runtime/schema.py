@@ -1,0 +1,41 @@
+"""Which columns a dataset's examples have. Told by `data`, read by `models`, which know nothing of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+class SchemaError(ValueError):
+    """A model and a dataset do not fit; the message names the column."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a dataset's examples look like, the same at every site.
+
+    ids: column of ids -> how many there are, which is the number of rows of a table that they address.
+    features: column of numbers -> shape of one example's.
+    """
+
+    ids: Mapping[str, int]
+    features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def num_ids(self, column: str) -> int:
+        """Return how many ids a column has; raises SchemaError where there is no such column."""
+        if column not in self.ids:
+            raise self._missing("ids", column, self.ids)
+        return self.ids[column]
+
+    def feature_shape(self, column: str) -> tuple[int, ...]:
+        """Return the shape of one example's features; raises SchemaError where there is no such column."""
+        if column not in self.features:
+            raise self._missing("features", column, self.features)
+        return self.features[column]
+
+    @staticmethod
+    def _missing(kind: str, column: str, there: Iterable[str]) -> SchemaError:
+        return SchemaError(
+            f"the model reads {kind} {column!r}, which the dataset does not have (it has "
+            f"{', '.join(sorted(there)) or 'none'}); choose another spec.model or spec.dataset"
+        )
