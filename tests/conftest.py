@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from support.cluster_fixtures import cluster, images, jobs, operator, undisturbed
 from support.controlplane import ControlPlane
@@ -18,7 +19,9 @@ _LEFT_OUT: collections.Counter[str] = collections.Counter()
 
 
 def pytest_configure() -> None:
-    """End as after Ctrl-C when asked to end, so that what fixtures started is stopped."""
+    """End as after Ctrl-C when asked to end, so that what fixtures started is stopped; time no examples."""
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -19,6 +19,8 @@ T = TypeVar("T", bound=type)
 P = TypeVar("P", bound="ParametersModel")
 
 BUILT_IN_MODULES = (
+    "fljob_runtime.models.fm",
+    "fljob_runtime.models.mf",
     "fljob_runtime.models.ncf",
     "fljob_runtime.data.movielens",
     "fljob_runtime.data.synthetic",

@@ -1,8 +1,8 @@
 """Examples in memory: the one shape in which every dataset hands its data to training.
 
 Datasets implement `SiteData`; `training` asks it for the examples of an epoch and for held-out ones. An example is a
-value in each of some named columns and a label; which columns there are is the dataset's schema, and a model names those
-that it reads. All randomness is a function of (seed, client, epoch), so a restarted trainer repeats exactly.
+value in each of some named columns and a label; which columns there are is the dataset's schema, and a model names
+those that it reads. All randomness is a function of (seed, client, epoch), so a restarted trainer repeats exactly.
 """
 
 from __future__ import annotations

@@ -5,15 +5,15 @@ B batch, U users, I items, F width of GMF embeddings, H half the first layer of 
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
+from fljob_runtime.models.layers import Widths, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema
 
@@ -28,17 +28,11 @@ class Mode(StrEnum):
     NEU_MF = "NeuMF"
 
 
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in str(value).split(",")) if isinstance(value, (str, int)) else value
-
-
 class NcfParameters(ParametersModel):
     """Parameters of `ncf`. layers: widths of the tower, from the concatenated embeddings to the last hidden layer."""
 
     mode: Mode = Mode.NEU_MF
-    layers: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], BeforeValidator(_split)] = Field(
-        (64, 32, 16, 8), min_length=1, max_length=16, json_schema_extra={"type": ["string", "integer"]}
-    )
+    layers: Widths = (64, 32, 16, 8)
     factors: int = Field(8, ge=1, le=4096, description="Width of the GMF embeddings.")
 
     @model_validator(mode="after")
@@ -69,14 +63,14 @@ class Ncf(RecommenderModel):
         if parameters.mode in (Mode.MLP, Mode.NEU_MF):
             widths["mlp"] = parameters.layers[0] // 2
         users, items = schema.num_ids("user"), schema.num_ids("item")
-        self.user_embedding = nn.ModuleDict({f: _embedding(users, w, generator) for f, w in widths.items()})  # [U, F|H]
-        self.item_embedding = nn.ModuleDict({f: _embedding(items, w, generator) for f, w in widths.items()})  # [I, F|H]
+        self.user_embedding = _tables(users, widths, generator)  # [U, F|H]
+        self.item_embedding = _tables(items, widths, generator)  # [I, F|H]
         last = 0
         if "mlp" in widths:
             pairs = zip(parameters.layers[:-1], parameters.layers[1:], strict=True)
-            self.tower = nn.ModuleList(_linear(a, b, generator) for a, b in pairs)
+            self.tower = nn.ModuleList(linear(a, b, generator) for a, b in pairs)
             last = parameters.layers[-1]
-        self.output = _linear(widths.get("gmf", 0) + last, 1, generator)
+        self.output = linear(widths.get("gmf", 0) + last, 1, generator)
 
     def logits(self, batch: Batch) -> Tensor:
         """Score pairs: user [B], item [B] -> [B]."""
@@ -93,14 +87,5 @@ class Ncf(RecommenderModel):
         return self.output(features).squeeze(1)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
-def _embedding(rows: int, width: int, generator: torch.Generator) -> nn.Embedding:
-    table = nn.Embedding(rows, width, device="meta").to_empty(device="cpu")
-    nn.init.normal_(table.weight, 0.0, EMBEDDING_STD, generator=generator)
-    return table
-
-
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
-    nn.init.trunc_normal_(layer.weight, 0.0, 1.0 / math.sqrt(inputs), generator=generator)
-    nn.init.zeros_(layer.bias)
-    return layer
+def _tables(rows: int, widths: dict[str, int], generator: torch.Generator) -> nn.ModuleDict:
+    return nn.ModuleDict({form: embedding(rows, width, generator, EMBEDDING_STD) for form, width in widths.items()})

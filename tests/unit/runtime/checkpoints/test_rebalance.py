@@ -34,7 +34,7 @@ def spread(root: Path, files: list[ShardFileName], num_shards: int) -> list[Shar
     return [write_shard(root, load_part(root, files, wanted(shard, num_shards))) for shard in range(num_shards)]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(numbers=st.lists(st.integers(1, 16), min_size=1, max_size=3))
 def test_every_value_and_slot_comes_back_over_any_numbers_of_shards(tmp_path: Path, numbers: list[int]) -> None:
     files = [write_shard(tmp_path, WHOLE)]

@@ -285,7 +285,7 @@ ALL_RULES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ALL_RULES, STEPS)
 def test_no_update_counts_twice_and_none_is_too_stale(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = begun(rules, rounds=5)
@@ -304,7 +304,7 @@ def test_no_update_counts_twice_and_none_is_too_stale(rules: Rules, steps: list[
     assert all(1 <= len(one.accepted) <= rules.buffer_size for one in counted[1:])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ALL_RULES, STEPS)
 def test_shards_hear_of_no_list_that_is_not_journalled(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=5)
@@ -312,7 +312,7 @@ def test_shards_hear_of_no_list_that_is_not_journalled(rules: Rules, steps: list
     assert all(journalled(driver.actions, index) for index, a in enumerate(driver.actions) if isinstance(a, DoCommit))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ALL_RULES, STEPS)
 def test_once_all_is_well_again_the_job_ends(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     first = begun(rules, rounds=5)

@@ -74,7 +74,7 @@ def play(driver: Driver, steps: list[tuple[Any, float]]) -> None:
             driver.on(event, after_s=seconds)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ALL_RULES, STEPS)
 def test_rounds_count_once_and_in_order(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=3)
@@ -90,7 +90,7 @@ def test_rounds_count_once_and_in_order(rules: Rules, steps: list[tuple[Any, flo
             newest = record.version
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ALL_RULES, st.sets(TRAINERS), st.sets(TRAINERS), STEPS)
 def test_no_list_is_accepted_below_the_quorum(
     rules: Rules, reported: set[str], lost: set[str], steps: list[tuple[Any, float]]
@@ -105,7 +105,7 @@ def test_no_list_is_accepted_below_the_quorum(
     assert all(size >= driver.machine.rules.required for size in sizes)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ALL_RULES, STEPS, st.lists(EVENTS, max_size=10))
 def test_after_the_end_nothing_changes(rules: Rules, steps: list[tuple[Any, float]], late: list[Any]) -> None:
     driver = Driver(rules, rounds=1)
@@ -117,7 +117,7 @@ def test_after_the_end_nothing_changes(rules: Rules, steps: list[tuple[Any, floa
     assert driver.machine.state not in TERMINAL or (before == after and before[2] == 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ALL_RULES, STEPS)
 def test_shards_hear_of_no_list_that_is_not_journalled(rules: Rules, steps: list[tuple[Any, float]]) -> None:
     driver = Driver(rules, rounds=3)
@@ -132,7 +132,7 @@ def journalled(actions: list[Action], index: int) -> bool:
     return bool(notes) and (notes[-1].round, notes[-1].accepted) == (commit.round, commit.accepted)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ALL_RULES, STEPS, STEPS)
 def test_a_restart_at_any_moment_goes_on_from_the_journal(
     rules: Rules, before: list[tuple[Any, float]], after: list[tuple[Any, float]]

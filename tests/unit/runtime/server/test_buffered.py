@@ -223,7 +223,7 @@ def orderly(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return run(tmp_path_factory.mktemp("orderly"), Disorder(1, PLAN))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(disorder=disorders())
 def test_any_arrival_gives_the_same_bytes(tmp_path: Path, orderly: bytes, disorder: Disorder) -> None:
     assert run(tmp_path, disorder) == orderly

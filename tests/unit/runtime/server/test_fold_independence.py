@@ -89,7 +89,7 @@ def orderly(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return run(tmp_path_factory.mktemp("orderly"), Disorder(1, (TRAINERS,) * ROUNDS))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(disorder=disorders)
 def test_any_disorder_gives_the_orderly_values(tmp_path: Path, orderly: bytes, disorder: Disorder) -> None:
     assert run(tmp_path, disorder) == orderly

@@ -1,0 +1,84 @@
+"""Factorization machines: FM (Rendle, ICDM 2010) and DeepFM (Guo et al., IJCAI 2017, https://arxiv.org/abs/1703.04247).
+
+Each column of ids of the dataset is a field. B batch, F fields, K factors.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fljob_runtime.models.base import Batch, RecommenderModel
+from fljob_runtime.models.layers import Tower, Widths, embedding, linear
+from fljob_runtime.registry import ParametersModel, RegistryKind, register
+from fljob_runtime.schema import Schema
+
+_STD = 0.01
+
+
+class FmParameters(ParametersModel):
+    """Parameters of `fm`."""
+
+    factors: int = Field(16, ge=1, le=4096, description="Width of the embeddings whose products are the interactions.")
+
+
+class DeepFmParameters(FmParameters):
+    """Parameters of `deepfm`. layers: widths of the hidden layers over all embeddings side by side."""
+
+    layers: Widths = (64, 32)
+
+
+@register(RegistryKind.MODEL, "fm", FmParameters)
+class Fm(RecommenderModel):
+    """Score by a bias, a weight for each id, and the products of all pairs of the ids' embeddings."""
+
+    def __init__(self, parameters: FmParameters, schema: Schema, generator: torch.Generator) -> None:
+        super().__init__()
+        self.fields = tuple(schema.ids)
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.weights = nn.ModuleDict({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
+        self.factors = nn.ModuleDict(
+            {name: embedding(n, parameters.factors, generator, _STD) for name, n in schema.ids.items()}
+        )
+
+    def tables(self) -> dict[str, str]:
+        """Return both tables of each field."""
+        return {f"{part}.{name}.weight": name for part in ("weights", "factors") for name in self.fields}
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Score examples: each field [B] -> [B]."""
+        return self.linear_part(batch) + pairwise(self.embeddings(batch))
+
+    def linear_part(self, batch: Batch) -> Tensor:
+        """Return bias and weights of the ids: [B]."""
+        weights = torch.stack([self.weights[name](batch[name]).squeeze(1) for name in self.fields])  # [F, B]
+        return self.bias + weights.sum(0)
+
+    def embeddings(self, batch: Batch) -> Tensor:
+        """Return the embeddings of the ids: [B, F, K]."""
+        return torch.stack([self.factors[name](batch[name]) for name in self.fields], 1)
+
+
+@register(RegistryKind.MODEL, "deepfm", DeepFmParameters)
+class DeepFm(Fm):
+    """FM, and a tower over the same embeddings, added up."""
+
+    def __init__(self, parameters: DeepFmParameters, schema: Schema, generator: torch.Generator) -> None:
+        super().__init__(parameters, schema, generator)
+        self.tower = Tower(len(self.fields) * parameters.factors, parameters.layers, generator)
+        self.output = linear(parameters.layers[-1], 1, generator)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Score examples: each field [B] -> [B]."""
+        embeddings = self.embeddings(batch)
+        deep: Tensor = self.output(self.tower(embeddings.flatten(1))).squeeze(1)
+        return self.linear_part(batch) + pairwise(embeddings) + deep
+
+
+def pairwise(embeddings: Tensor) -> Tensor:
+    """Return the sum over all pairs of fields of the product of their embeddings: [B, F, K] -> [B].
+
+    Half of (square of the sum - sum of the squares), so in time F and not F² (Rendle, lemma 3.1).
+    """
+    return 0.5 * (embeddings.sum(1).square() - embeddings.square().sum(1)).sum(1)

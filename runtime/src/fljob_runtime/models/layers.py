@@ -1,0 +1,51 @@
+"""Layers whose initial values come from a generator, and how a manifest writes widths. Used by the other models."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in str(value).split(",")) if isinstance(value, (str, int)) else value
+
+
+Widths = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=65_536)], ...],
+    BeforeValidator(_split),
+    Field(min_length=1, max_length=16, json_schema_extra={"type": ["string", "integer"]}),
+]
+
+
+def embedding(rows: int, width: int, generator: torch.Generator, std: float) -> nn.Embedding:
+    """Make a table [rows, width] of normal values; std 0 makes it of zeros."""
+    table = nn.Embedding(rows, width, device="meta").to_empty(device="cpu")
+    nn.init.normal_(table.weight, 0.0, std, generator=generator)
+    return table
+
+
+def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """Make a layer with truncated normal weights of deviation 1/√inputs, and no bias at first."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    nn.init.trunc_normal_(layer.weight, 0.0, 1.0 / math.sqrt(inputs), generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Tower(nn.Module):
+    """Layers of the given widths with a ReLU behind each: [B, inputs] -> [B, last width]."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], generator: torch.Generator) -> None:
+        super().__init__()
+        pairs = zip((inputs, *widths[:-1]), widths, strict=True)
+        self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairs)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Pass [B, inputs] through all layers."""
+        for layer in self.layers:
+            hidden = torch.relu(layer(hidden))
+        return hidden
