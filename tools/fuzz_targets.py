@@ -21,8 +21,9 @@ from fljob_api.wire import coordinator_pb2 as cpb
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime import messages as m
 from fljob_runtime.algorithms.geo import Geo
+from fljob_runtime.checkpoints.chain import open_chain
 from fljob_runtime.checkpoints.manifest import Manifest, complete_versions, read_manifest, write_manifest
-from fljob_runtime.checkpoints.shard_file import ShardFileName, read_shard
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ModelState, ParamSpec, RowSet, Scope
@@ -94,7 +95,8 @@ def make_targets(folder: Path) -> list[Target]:
         _exchanges(folder),
         _manifests(folder, "manifest", signed=False),
         _manifests(folder, "manifest, signed", signed=True),
-        _shard_files(folder),
+        _shard_files(folder, "shard file", 0),
+        _shard_files(folder, "shard increment", 1),
         _journals(folder),
         _private(folder),
     ]
@@ -261,19 +263,24 @@ def _signed(content: bytes) -> bytes:
     return json.dumps({**body, "digest": hashlib.sha256(text).hexdigest()}).encode()
 
 
-def _shard_files(folder: Path) -> Target:
-    """Return a target for shards' files under the digest that they have: what lies behind the digest check."""
-    root = folder / "parts"
-    _shard(folder, "parts")
-    path = next(root.glob(f"{UID}/0/*.safetensors"))
+def _shard_files(folder: Path, name: str, version: int) -> Target:
+    """Return a target for shards' files under the digest that they have: what lies behind the digest check.
+
+    Version 0 is a full file, 1 an increment to it.
+    """
+    shard = _shard(folder, name)
+    staged = receive_push(shard, iter(_push(1)), _same)
+    shard.commit(1, [Named("a", 0, staged.digest)], checkpoint=True)
+    root = folder / name.replace(" ", "-")
+    path = next(root.glob(f"{UID}/{version}/*.safetensors"))
     relative = str(path.relative_to(root))
 
     def decode(messages: Messages) -> None:
         content = b"".join(messages)
         path.write_bytes(content)
-        read_shard(root, ShardFileName(relative, hashlib.sha256(content).hexdigest()))
+        open_chain(root, ShardFileName(relative, hashlib.sha256(content).hexdigest())).part()
 
-    return _target("shard file", [[path.read_bytes()]], decode, CheckpointError)
+    return _target(name, [[path.read_bytes()]], decode, CheckpointError)
 
 
 def _journals(folder: Path) -> Target:

@@ -14,7 +14,7 @@ import numpy as np
 from fljob_api import names, pki
 from fljob_api.metric_names import SERVER
 from fljob_api.wire import server_pb2 as pb
-from fljob_runtime.checkpoints.shard_file import ShardPart
+from fljob_runtime.checkpoints.shard_file import ShardPart, TablePart
 from fljob_runtime.messages import AcceptedUpdate, CommitResult
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.server.shard import Named, Shard, ShardConfig
@@ -50,7 +50,7 @@ PART = ShardPart(
     digest="d3",
     layout=LAYOUT,
     dense=np.arange(9, dtype=np.float32),
-    tables={"items": np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM)},
+    tables={"items": TablePart(np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM))},
 )
 
 

@@ -184,7 +184,8 @@ class CommitResult:
 
     `digest` is that of the shard's part of the version (equal whenever the commit is repeated), `checkpoint`
     the path of its file relative to the checkpoint root ("" if none was asked for), `checkpoint_digest` sha256
-    of that file. `missing` names the trainers whose update is not staged here: then nothing was folded.
+    of that file, `checkpoint_bases` path and sha256 of the files that it builds upon. `missing` names the trainers
+    whose update is not staged here: then nothing was folded.
     `staleness`, mode Buffered: how many versions each update was behind, known to the shard alone and told once.
     """
 
@@ -195,6 +196,7 @@ class CommitResult:
     checkpoint_digest: str = ""
     missing: tuple[str, ...] = ()
     staleness: tuple[int, ...] = ()
+    checkpoint_bases: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ NAMES = (
     "manifest",
     "manifest, signed",
     "shard file",
+    "shard increment",
     "journal",
     "private state",
 )

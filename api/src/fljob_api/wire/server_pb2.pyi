@@ -142,18 +142,20 @@ class CommitRequest(_message.Message):
     def __init__(self, round: _Optional[int] = ..., accepted: _Optional[_Iterable[_Union[AcceptedUpdate, _Mapping]]] = ..., checkpoint: _Optional[bool] = ..., release: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CommitAck(_message.Message):
-    __slots__ = ("version", "digest", "checkpoint", "checkpoint_digest", "missing")
+    __slots__ = ("version", "digest", "checkpoint", "checkpoint_digest", "missing", "checkpoint_bases")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_BASES_FIELD_NUMBER: _ClassVar[int]
     version: int
     digest: str
     checkpoint: str
     checkpoint_digest: str
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    checkpoint_bases: _containers.RepeatedCompositeFieldContainer[CheckpointFile]
+    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ..., checkpoint_bases: _Optional[_Iterable[_Union[CheckpointFile, _Mapping]]] = ...) -> None: ...
 
 class CheckpointFile(_message.Message):
     __slots__ = ("path", "digest")

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +21,11 @@ from typing import BinaryIO
 import numpy as np
 
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import Float32Array
+from fljob_runtime.parameters import Float32Array, Int64Array
+
+F32, I64 = "F32", "I64"
+_DTYPES = {F32: "<f4", I64: "<i8"}
+Array = Float32Array | Int64Array
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -48,11 +52,27 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One float32 tensor to write: its values are made when their turn comes."""
+    """One tensor to write: its values are made when their turn comes, whole or in pieces in their order."""
 
     name: str
     shape: tuple[int, ...]
-    values: Callable[[], Float32Array]
+    values: Callable[[], Array | Iterable[Array]]
+    dtype: str = F32
+
+    @property
+    def num_bytes(self) -> int:
+        """Return the size of the values."""
+        return np.dtype(_DTYPES[self.dtype]).itemsize * math.prod(self.shape)
+
+    def pieces(self) -> Iterable[memoryview]:
+        """Yield the values' bytes; raises ValueError when there are not as many as the shape says."""
+        made, left = self.values(), self.num_bytes
+        for piece in (made,) if isinstance(made, np.ndarray) else made:
+            data = np.ascontiguousarray(piece, _DTYPES[self.dtype]).reshape(-1).view(np.uint8).data
+            left -= len(data)
+            yield data
+        if left:
+            raise ValueError(f"tensor {self.name}: {left} bytes less than shape {self.shape} needs")
 
 
 def write_safetensors(path: Path, tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> str:
@@ -65,9 +85,9 @@ def write_safetensors(path: Path, tensors: Sequence[Tensor], metadata: Mapping[s
             digest.update(piece)
             file.write(piece)
         for tensor in tensors:
-            data = np.ascontiguousarray(tensor.values(), "<f4").reshape(-1).view(np.uint8).data
-            digest.update(data)
-            file.write(data)
+            for data in tensor.pieces():
+                digest.update(data)
+                file.write(data)
 
     write_atomically(path, write)
     return digest.hexdigest()
@@ -77,8 +97,8 @@ def _header(tensors: Sequence[Tensor], metadata: Mapping[str, str]) -> bytes:
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     start = 0
     for tensor in tensors:
-        stop = start + 4 * math.prod(tensor.shape)
-        header[tensor.name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, stop]}
+        stop = start + tensor.num_bytes
+        header[tensor.name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": [start, stop]}
         start = stop
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)

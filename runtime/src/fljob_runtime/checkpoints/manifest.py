@@ -1,7 +1,8 @@
 """The manifest of one version, <root>/<uid>/<version>/manifest.json: with it the version is durable.
 
 Written by the coordinator after all shards have answered, read at start. It names every shard's file with its
-sha256 and carries a digest of itself, so a torn one is noticed and skipped. No randomness state is in it:
+sha256, and all files that these build upon, which are kept as long as it is. It carries a digest of itself, so a torn
+one is noticed and skipped. No randomness state is in it:
 cohorts, shuffles and negatives are functions of (seed, round, client).
 """
 
@@ -19,19 +20,29 @@ from fljob_runtime.checkpoints.files import inside, write_atomically
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError
 
-FORMAT = "fljob-manifest-1"
+FORMAT = "fljob-manifest-2"
+_FORMATS = ("fljob-manifest-1", FORMAT)  # the first had no bases
 FILE = "manifest.json"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One durable version: its shards' files, in shard order, and the digest of each shard's part."""
+    """One durable version: its shards' files and the digest of each shard's part, in shard order.
+
+    bases: the files of older versions that those build upon.
+    """
 
     job_uid: str
     version: int
     files: tuple[ShardFileName, ...]
     part_digests: tuple[str, ...]
+    bases: tuple[ShardFileName, ...] = ()
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Return the paths of all files without which the version cannot be loaded."""
+        return frozenset(file.path for file in (*self.files, *self.bases))
 
     @property
     def num_shards(self) -> int:
@@ -53,9 +64,10 @@ def read_manifest(path: Path) -> Manifest:
     try:
         body: dict[str, Any] = json.loads(path.read_bytes())
         digest = body.pop("digest")
-        if body.pop("format") != FORMAT or digest != _digest({"format": FORMAT, **body}):
+        if (form := body.pop("format")) not in _FORMATS or digest != _digest({"format": form, **body}):
             raise CheckpointError(f"{path}: torn, changed or of another format")
-        body["files"] = tuple(_file(**file) for file in body["files"])
+        for key in ("files", "bases"):
+            body[key] = tuple(_file(**file) for file in body.get(key, ()))
         body["part_digests"] = tuple(body["part_digests"])
         return Manifest(**body)
     except OSError as error:
@@ -84,18 +96,53 @@ def complete_versions(root: Path, job_uid: str, *, at_most: int | None = None) -
     return found
 
 
-def delete_versions(root: Path, job_uid: str, versions: Iterable[int]) -> None:
-    """Delete versions with all their files, the manifest first; those that are gone already are no fault."""
-    for version in versions:
-        folder = root / job_uid / str(version)
+def prune(root: Path, job_uid: str, released: Iterable[int], *, newest: int) -> None:
+    """Delete released versions, and of all older than `newest` each file that no manifest needs.
+
+    A released version that a kept one builds upon loses its manifest alone, so it is not durable any more; its files go
+    with the last version that needs them. What never got a manifest goes too. Raises CheckpointError.
+    """
+    folders = {version: root / job_uid / str(version) for version in _versions(root / job_uid)}
+    for version in set(released) & folders.keys():
+        _unlink(folders[version] / FILE)
+    needed = {path for folder in folders.values() for path in _needed(folder / FILE)}
+    for version, folder in folders.items():
+        if version < newest and not (folder / FILE).exists():
+            _empty(folder, [file for file in _content(folder) if f"{job_uid}/{version}/{file.name}" not in needed])
+
+
+def _needed(path: Path) -> frozenset[str]:
+    """Return the files that a version needs; one whose manifest cannot be read cannot be loaded and needs none."""
+    try:
+        return read_manifest(path).needed if path.exists() else frozenset()
+    except CheckpointError as error:
+        _log.warning("what this version builds upon is not kept for it: %s", error)
+        return frozenset()
+
+
+def _content(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {folder}: {error.strerror}") from error
+
+
+def _empty(folder: Path, files: list[Path]) -> None:
+    """Delete these files, and the folder if it is empty then."""
+    for file in files:
+        _unlink(file)
+    if not _content(folder):
         try:
-            (folder / FILE).unlink(missing_ok=True)
-            for file in list(folder.iterdir()) if folder.is_dir() else []:
-                file.unlink(missing_ok=True)
-            if folder.is_dir():
-                folder.rmdir()
+            folder.rmdir()
         except OSError as error:
             raise CheckpointError(f"cannot delete {folder}: {error.strerror}") from error
+
+
+def _unlink(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot delete {file}: {error.strerror}") from error
 
 
 def _versions(folder: Path) -> list[int]:
@@ -111,7 +158,7 @@ def _checked(root: Path, job_uid: str, version: int, path: Path) -> Manifest:
     manifest = read_manifest(path)
     if (manifest.job_uid, manifest.version) != (job_uid, version):
         raise CheckpointError(f"{path}: is of version {manifest.version} of job {manifest.job_uid}")
-    for file in manifest.files:
+    for file in (*manifest.files, *manifest.bases):
         try:
             there = inside(root, file.path).is_file()
         except OSError as error:  # such as a name that no file system takes

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from fljob_runtime.checkpoints.chain import PartChain, open_chain
 from fljob_runtime.checkpoints.files import Tensor, inside, write_atomically, write_safetensors
 from fljob_runtime.checkpoints.manifest import Manifest
-from fljob_runtime.checkpoints.shard_file import ShardFileName, read_dense, read_shard_header, read_table
+from fljob_runtime.checkpoints.shard_file import ShardFileName, dense_names
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Float32Array, ModelLayout, ParamSpec, Scope, unpack_dense
-from fljob_runtime.server.placement import dense_range, owned_ids
+from fljob_runtime.server.placement import dense_range
 
 FORMAT = "fljob-model-1"
 MODEL = "model.safetensors"
@@ -32,7 +33,8 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     `about` is added to the signature (job name, model spec, metrics). Raises CheckpointError for a part that
     is torn, foreign or missing, and for a full volume.
     """
-    headers = [read_shard_header(root, file) for file in manifest.files]
+    chains = [open_chain(root, file) for file in manifest.files]
+    headers = [chain.header for chain in chains]
     for shard, header in enumerate(headers):
         found = (header.job_uid, header.version, header.shard, header.num_shards)
         if found != (manifest.job_uid, manifest.version, shard, manifest.num_shards):
@@ -40,11 +42,10 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     layout = headers[0].layout
     if any(header.layout != layout for header in headers):
         raise CheckpointError(f"the shards of version {manifest.version} have different layouts")
-    paths = [inside(root, file.path) for file in manifest.files]
-    dense = unpack_dense(layout.shared_dense, _whole_dense(paths, layout))
+    dense = unpack_dense(layout.shared_dense, _whole_dense(chains, layout))
     model = layout.model
     tensors = [Tensor(t.name, t.shape, partial(np.asarray, dense[t.name])) for t in model.shared_dense]
-    tensors += [Tensor(t.name, t.shape, partial(_whole_table, paths, t)) for t in model.shared_tables]
+    tensors += [Tensor(t.name, t.shape, partial(_whole_table, chains, t)) for t in model.shared_tables]
     signature = _signature(manifest, model, about)
     relative = f"{manifest.job_uid}/model/{MODEL}"
     # The uid is not in the model's file: the same job gives the same digest wherever it runs.
@@ -65,17 +66,18 @@ def _signature(manifest: Manifest, layout: ModelLayout, about: Mapping[str, Any]
     }
 
 
-def _whole_dense(paths: list[Path], layout: ModelLayout) -> Float32Array:
+def _whole_dense(chains: list[PartChain], layout: ModelLayout) -> Float32Array:
     vector = np.empty(layout.dense_size, np.float32)
-    for shard, path in enumerate(paths):
-        vector[slice(*dense_range(vector.size, shard, len(paths)))] = read_dense(path)
+    (name,) = dense_names(0)
+    for shard, chain in enumerate(chains):
+        vector[slice(*dense_range(vector.size, shard, len(chains)))] = chain.dense(name)
     return vector
 
 
-def _whole_table(paths: list[Path], spec: ParamSpec) -> Float32Array:
-    if len(paths) == 1:
-        return read_table(paths[0], spec.name)
+def _whole_table(chains: list[PartChain], spec: ParamSpec) -> Float32Array:
+    if len(chains) == 1:
+        return chains[0].table(spec, spec.name)
     values = np.empty(spec.shape, np.float32)
-    for shard, path in enumerate(paths):
-        values[owned_ids(spec.name, spec.shape[0], shard, len(paths))] = read_table(path, spec.name)
+    for chain in chains:
+        values[chain.ids(spec)] = chain.table(spec, spec.name)
     return values

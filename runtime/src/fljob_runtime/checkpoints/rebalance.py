@@ -12,17 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fljob_runtime.checkpoints.files import inside
-from fljob_runtime.checkpoints.shard_file import (
-    ShardFileName,
-    ShardPart,
-    dense_names,
-    read_shard,
-    read_shard_header,
-    read_table,
-    read_tensor,
-    with_slots,
-)
+from fljob_runtime.checkpoints.chain import PartChain, open_chain
+from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, TablePart, dense_names, with_slots
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Float32Array, ParamSpec
 from fljob_runtime.server.digest import digest_of
@@ -47,15 +38,15 @@ def load_part(root: Path, files: Sequence[ShardFileName], wanted: Wanted) -> Sha
     optimizer.
     """
     if len(files) == wanted.num_shards:
-        part = read_shard(root, files[wanted.shard])
-        _check(root, files, wanted.shard, part, wanted)
-        return part
-    headers = [read_shard_header(root, file) for file in files]
-    for shard, header in enumerate(headers):
-        _check(root, files, shard, header, wanted)
-        if header.layout != headers[0].layout:
+        chain = open_chain(root, files[wanted.shard])
+        _check(root, files, wanted.shard, chain.header, wanted)
+        return chain.part()
+    chains = [open_chain(root, file) for file in files]
+    for shard, chain in enumerate(chains):
+        _check(root, files, shard, chain.header, wanted)
+        if chain.header.layout != chains[0].header.layout:
             raise CheckpointError(f"{root / files[shard].path}: has another layout than {files[0].path}")
-    return _gathered([inside(root, file.path) for file in files], headers, wanted)
+    return _gathered(chains, wanted)
 
 
 def _check(root: Path, files: Sequence[ShardFileName], shard: int, part: ShardPart, wanted: Wanted) -> None:
@@ -67,46 +58,49 @@ def _check(root: Path, files: Sequence[ShardFileName], shard: int, part: ShardPa
         )
 
 
-def _gathered(paths: list[Path], headers: list[ShardPart], wanted: Wanted) -> ShardPart:
-    layout = headers[0].layout
-    dense, *slots = [_dense(paths, name, layout.dense_size, wanted) for name in dense_names(wanted.num_slots)]
-    tables = {name: values for spec in layout.shared_tables for name, values in _table(paths, spec, wanted).items()}
+def _gathered(chains: list[PartChain], wanted: Wanted) -> ShardPart:
+    header = chains[0].header
+    dense, *slots = [_dense(chains, name, header.layout.dense_size, wanted) for name in dense_names(wanted.num_slots)]
+    tables = {spec.name: _table(chains, spec, wanted) for spec in header.layout.shared_tables}
+    rows = [array for table in tables.values() for array in (table.values, *table.slots)]
     # A chain of digests ends where the parts are cut anew: the next one begins with what was read and from whom.
-    digest = digest_of([dense, *tables.values()], previous=" ".join(header.digest for header in headers))
+    digest = digest_of([dense, *rows], previous=" ".join(chain.header.digest for chain in chains))
     return replace(
-        headers[0],
+        header,
         shard=wanted.shard,
         num_shards=wanted.num_shards,
         digest=digest,
         dense=dense,
         tables=tables,
         slots=tuple(slots),
+        base=None,
     )
 
 
-def _dense(paths: list[Path], name: str, size: int, wanted: Wanted) -> Float32Array:
+def _dense(chains: list[PartChain], name: str, size: int, wanted: Wanted) -> Float32Array:
     """Return the wanted range of one dense array, from the files whose ranges reach into it."""
     start, stop = dense_range(size, wanted.shard, wanted.num_shards)
     values = np.empty(stop - start, np.float32)
-    for shard, path in enumerate(paths):
-        first, last = dense_range(size, shard, len(paths))
+    for shard, chain in enumerate(chains):
+        first, last = dense_range(size, shard, len(chains))
         low, high = max(start, first), min(stop, last)
         if low < high:
-            values[low - start : high - start] = read_tensor(path, name)[low - first : high - first]
+            values[low - start : high - start] = chain.dense(name)[low - first : high - first]
     return values
 
 
-def _table(paths: list[Path], spec: ParamSpec, wanted: Wanted) -> dict[str, Float32Array]:
-    """Return the wanted rows of one table and of the optimizer's state of it, by name."""
+def _table(chains: list[PartChain], spec: ParamSpec, wanted: Wanted) -> TablePart:
+    """Return the wanted rows of one table and of the optimizer's state of it."""
     ids = owned_ids(spec.name, spec.shape[0], wanted.shard, wanted.num_shards)
-    holders = shards_of(spec.name, ids, len(paths))
+    holders = shards_of(spec.name, ids, len(chains))
     names = with_slots(spec.name, wanted.num_slots)
-    gathered = {name: np.empty((ids.size, spec.shape[1]), np.float32) for name in names}
-    for shard, path in enumerate(paths):
+    gathered = {name: np.empty((ids.size, spec.dim), np.float32) for name in names}
+    for shard, chain in enumerate(chains):
         mine = np.flatnonzero(holders == shard)
         if not mine.size:
             continue
-        positions = np.searchsorted(owned_ids(spec.name, spec.shape[0], shard, len(paths)), ids[mine])
+        positions = np.searchsorted(chain.ids(spec), ids[mine])
         for name in names:
-            gathered[name][mine] = read_table(path, name)[positions]
-    return gathered
+            gathered[name][mine] = chain.table(spec, name)[positions]
+    values, *slots = gathered.values()
+    return TablePart(values, tuple(slots))

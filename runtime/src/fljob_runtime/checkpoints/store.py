@@ -13,7 +13,7 @@ from typing import Any
 from fljob_runtime.checkpoints.manifest import (
     Manifest,
     complete_versions,
-    delete_versions,
+    prune,
     write_manifest,
 )
 from fljob_runtime.checkpoints.model import assemble_model
@@ -40,9 +40,10 @@ class FolderStore:
     def record(self, version: int, results: Sequence[CommitResult], release: Sequence[int]) -> None:
         """Write the manifest that makes a version durable, then delete those released; raises CheckpointError."""
         files = tuple(ShardFileName(result.checkpoint, result.checkpoint_digest) for result in results)
+        bases = tuple(ShardFileName(*base) for result in results for base in result.checkpoint_bases)
         digests = tuple(result.digest for result in results)
-        write_manifest(self.root, Manifest(self.job_uid, version, files, digests))
-        delete_versions(self.root, self.job_uid, [old for old in release if old != version])
+        write_manifest(self.root, Manifest(self.job_uid, version, files, digests, bases))
+        prune(self.root, self.job_uid, [old for old in release if old != version], newest=version)
 
     def assemble(self, version: int) -> tuple[str, str]:
         """Write the finished model of a durable version; return its relative path and its digest, `sha256:<hex>`.

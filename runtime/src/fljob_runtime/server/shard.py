@@ -16,7 +16,7 @@ from fljob_api.strategy import RowAveraging, Weighting
 from fljob_runtime.algorithms.algorithm import FEDAVG, Averaging
 from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
-from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, write_shard
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import CheckpointError, LayoutMismatchError, MalformedError, NotReadyError, StaleError
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
@@ -26,6 +26,7 @@ from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.live import Answer, Exchange, LiveRound, folded
 from fljob_runtime.server.rebase import moved, rebased
 from fljob_runtime.server.round_mean import RoundMean
+from fljob_runtime.server.saver import Place, Saver
 from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
 
@@ -87,7 +88,7 @@ class Shard:
         self._model: ShardModel | None = None
         self._staged: dict[str, Staged] = {}
         self._last_list: tuple[int, tuple[Named, ...]] | None = None
-        self._saved: tuple[int, ShardFileName] | None = None
+        self._saver = _saver(config)
         self._live: LiveRound | None = None
 
     # Pushes.
@@ -250,8 +251,19 @@ class Shard:
             for version in release:
                 model.release(version)
             self._drop_baseless(model)
-            path, sha256 = self._save(model) if checkpoint else ("", "")
-            return CommitResult(self.config.shard, round_, model.digest(round_), path, sha256, staleness=staleness)
+            result = CommitResult(self.config.shard, round_, model.digest(round_), staleness=staleness)
+            return self._saved(model, result) if checkpoint else result
+
+    def _saved(self, model: ShardModel, result: CommitResult) -> CommitResult:
+        if self._saver is None:
+            raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint-dir")
+        file, *bases = self._saver.save(model).files
+        return replace(
+            result,
+            checkpoint=file.path,
+            checkpoint_digest=file.digest,
+            checkpoint_bases=tuple((base.path, base.digest) for base in bases),
+        )
 
     def _fold(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:
         """Advance to `round_`; returns the trainers whose update is missing, and then does nothing."""
@@ -357,28 +369,6 @@ class Shard:
             rows[name] = FoldedRows(averaged.positions, values, tuple(state))
         return dense, slots
 
-    def _save(self, model: ShardModel) -> tuple[str, str]:
-        config = self.config
-        if config.checkpoint is None:
-            raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint-dir")
-        version = model.newest
-        part = ShardPart(
-            job_uid=config.job_uid,
-            version=version,
-            shard=config.shard,
-            num_shards=config.num_shards,
-            digest=model.digest(version),
-            layout=model.layout,
-            dense=model.dense(version),
-            tables=model.state_tables(),
-            num_slots=len(config.slots),
-            slots=model.slots(version),
-        )
-        if self._saved is None or self._saved[0] != version:
-            self._saved = (version, write_shard(config.checkpoint, part))
-        written = self._saved[1]
-        return written.path, written.digest
-
     def restore(self, version: int, files: Sequence[ShardFileName] = ()) -> None:
         """Make `version` the newest, from memory or else from its files; -1 forgets all. Raises TransportError.
 
@@ -393,9 +383,11 @@ class Shard:
             else:
                 model = self._load(version, files)
             with self._lock:
-                self._model, self._last_list, self._saved = model, None, None
+                self._model, self._last_list = model, None
                 for trainer in [t for t, u in self._staged.items() if u.header.round != version + 1]:
                     self._staged.pop(trainer).buffers.free()
+            if self._saver is not None:
+                self._saver.begin_anew()
             self._end_live(f"the servers went back to version {version}; begin the round again")
 
     def _load(self, version: int, files: Sequence[ShardFileName]) -> ShardModel:
@@ -407,7 +399,10 @@ class Shard:
         wanted = Wanted(config.job_uid, version, config.shard, config.num_shards, len(config.slots))
         part = load_part(config.checkpoint, files, wanted)
         model = ShardModel(part.layout, config.shard, config.num_shards, config.slots)
-        model.install(version, part.dense, part.tables, part.digest, part.slots)
+        tables = {name: table.values for name, table in part.tables.items()}
+        for name, table in part.tables.items():
+            tables |= {model.slot_name(name, k): slot for k, slot in enumerate(table.slots)}
+        model.install(version, part.dense, tables, part.digest, part.slots)
         return model
 
     def state(self, *, bytes_received: int = 0, bytes_sent: int = 0) -> ShardState:
@@ -435,6 +430,12 @@ class Shard:
         """Return the bytes of updates staged and not folded."""
         with self._lock:
             return sum(update.num_bytes for update in self._staged.values())
+
+
+def _saver(config: ShardConfig) -> Saver | None:
+    if config.checkpoint is None:
+        return None
+    return Saver(config.checkpoint, Place(config.job_uid, config.shard, config.num_shards, len(config.slots)))
 
 
 def _is(update: Staged | None, named: Named) -> bool:

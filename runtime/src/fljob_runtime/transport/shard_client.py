@@ -134,7 +134,13 @@ class ShardClient:
         )
         ack: pb.CommitAck = self._command(self._stub.Commit, request, f"commit of round {round_}", deadline_s)
         return CommitResult(
-            self.shard, ack.version, ack.digest, ack.checkpoint, ack.checkpoint_digest, tuple(ack.missing)
+            self.shard,
+            ack.version,
+            ack.digest,
+            ack.checkpoint,
+            ack.checkpoint_digest,
+            tuple(ack.missing),
+            checkpoint_bases=tuple((base.path, base.digest) for base in ack.checkpoint_bases),
         )
 
     def state(self, *, deadline_s: float) -> ShardState:

@@ -11,7 +11,7 @@ import pytest
 from fljob_runtime.checkpoints.manifest import (
     Manifest,
     complete_versions,
-    delete_versions,
+    prune,
     read_manifest,
     write_manifest,
 )
@@ -92,17 +92,61 @@ def test_another_job_s_manifest_is_skipped(tmp_path: Path) -> None:
     assert versions(tmp_path) == []
 
 
-def test_deleted_versions_are_gone_and_the_others_stay(tmp_path: Path) -> None:
+def test_released_versions_are_gone_and_the_others_stay(tmp_path: Path) -> None:
     for version in (1, 2, 3):
         durable(tmp_path, version)
-    delete_versions(tmp_path, UID, [1, 3])
-    assert versions(tmp_path) == [2]
+    prune(tmp_path, UID, [1], newest=3)
+    assert versions(tmp_path) == [3, 2]
     assert not (tmp_path / UID / "1").exists()
 
 
-def test_deleting_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
-    delete_versions(tmp_path, UID, [7])
+def test_releasing_what_is_not_there_is_no_fault(tmp_path: Path) -> None:
+    prune(tmp_path, UID, [7], newest=8)
     assert versions(tmp_path) == []
+
+
+def building_upon(root: Path, version: int, *bases: int) -> None:
+    """Make a version whose file builds upon those of others."""
+    names = [ShardFileName(f"{UID}/{number}/shard-0-of-1.safetensors", "0" * 64) for number in (version, *bases)]
+    write_manifest(root, Manifest(UID, version, (names[0],), ("d",), tuple(names[1:])))
+    (root / names[0].path).write_bytes(b"")
+
+
+def test_a_released_version_that_another_builds_upon_keeps_its_file_but_is_not_durable(tmp_path: Path) -> None:
+    building_upon(tmp_path, 1)
+    building_upon(tmp_path, 2, 1)
+    prune(tmp_path, UID, [1], newest=2)
+    assert versions(tmp_path) == [2]
+    assert [path.name for path in (tmp_path / UID / "1").iterdir()] == ["shard-0-of-1.safetensors"]
+
+
+def test_the_file_goes_with_the_last_version_that_builds_upon_it(tmp_path: Path) -> None:
+    building_upon(tmp_path, 1)
+    building_upon(tmp_path, 2, 1)
+    building_upon(tmp_path, 3, 2, 1)
+    prune(tmp_path, UID, [1, 2], newest=3)
+    building_upon(tmp_path, 4)
+    prune(tmp_path, UID, [3], newest=4)
+    assert sorted(path.name for path in (tmp_path / UID).iterdir()) == ["4"]
+
+
+def test_what_a_failed_write_left_goes_with_the_next_version_but_not_what_is_being_written(tmp_path: Path) -> None:
+    for version in (2, 4):
+        durable(tmp_path, version).unlink()
+    durable(tmp_path, 3)
+    prune(tmp_path, UID, [], newest=3)
+    assert sorted(path.name for path in (tmp_path / UID).iterdir()) == ["3", "4"]
+
+
+def test_a_version_one_of_whose_bases_is_gone_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    building_upon(tmp_path, 1)
+    building_upon(tmp_path, 2)
+    building_upon(tmp_path, 3, 2)
+    (tmp_path / UID / "2" / "shard-0-of-1.safetensors").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert versions(tmp_path) == [1]
+    assert "version 3 is skipped" in caplog.text
+    assert "2/shard-0-of-1.safetensors is missing" in caplog.text
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
-from fljob_runtime.checkpoints.shard_file import ShardFileName, write_shard
+from fljob_runtime.checkpoints.shard_file import ShardFileName, TablePart, write_shard
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Kind, ModelLayout, ParamSpec
 from support.shards import DIM, NUM_ITEMS, PART, UID
 
 NUM_SLOTS = 2
-DENSE, ITEMS = PART.dense, PART.tables["items"]
+DENSE, ITEMS = PART.dense, PART.tables["items"].values
 WHOLE = replace(
     PART,
-    tables={"items": ITEMS, "items#0": ITEMS + 100, "items#1": ITEMS + 200},
+    tables={"items": TablePart(ITEMS, (ITEMS + 100, ITEMS + 200))},
     num_slots=NUM_SLOTS,
     slots=(DENSE + 100, DENSE + 200),
 )
@@ -43,9 +43,10 @@ def test_every_value_and_slot_comes_back_over_any_numbers_of_shards(tmp_path: Pa
     back = load_part(tmp_path, files, wanted(0, 1))
     assert back.dense.tobytes() == DENSE.tobytes()
     assert [slot.tobytes() for slot in back.slots] == [slot.tobytes() for slot in WHOLE.slots]
-    assert {name: values.tobytes() for name, values in back.tables.items()} == {
-        name: values.tobytes() for name, values in WHOLE.tables.items()
-    }
+    rows = back.tables["items"]
+    assert [array.tobytes() for array in (rows.values, *rows.slots)] == [
+        (ITEMS + more).tobytes() for more in (0, 100, 200)
+    ]
 
 
 def test_a_shard_holds_its_range_and_its_rows(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_shard_holds_its_range_and_its_rows(tmp_path: Path) -> None:
 
 def test_rows_go_where_the_placement_says(tmp_path: Path) -> None:
     part = load_part(tmp_path, [write_shard(tmp_path, WHOLE)], wanted(0, 4))
-    assert part.tables["items"][:4, 0].tolist() == [4.0, 14.0, 24.0, 26.0]  # rows 2, 7, 12, 13
+    assert part.tables["items"].values[:4, 0].tolist() == [4.0, 14.0, 24.0, 26.0]  # rows 2, 7, 12, 13
 
 
 def test_two_loads_of_a_version_have_one_digest(tmp_path: Path) -> None:

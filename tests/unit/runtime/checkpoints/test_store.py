@@ -30,9 +30,9 @@ def test_recorded_versions_are_durable(tmp_path: Path) -> None:
 
 
 def test_released_versions_are_deleted(tmp_path: Path) -> None:
-    made = recorded(tmp_path, 3, release={3: [1, 2]})
-    assert [manifest.version for manifest in made.durable(3)] == [3]
-    assert sorted(path.name for path in (tmp_path / UID).iterdir()) == ["3"]
+    made = recorded(tmp_path, 10, release={10: list(range(1, 10))})
+    assert [manifest.version for manifest in made.durable(10)] == [10]
+    assert sorted(path.name for path in (tmp_path / UID).iterdir()) == ["10", "9"]  # 9 is full, 10 builds upon it
 
 
 def test_a_version_that_was_not_recorded_is_not_durable(tmp_path: Path) -> None:
