@@ -258,6 +258,12 @@ class ModelState:
         return ModelState({**self.dense, **other.dense}, {**self.rows, **other.rows})
 
 
+def whole_rows(table: Float32Array | Float64Array) -> NDArray[np.void]:
+    """Return a view of a contiguous table [N, D] of which each row is one element: rows are written twice as fast."""
+    rows: NDArray[np.void] = table.view(f"V{table.itemsize * table.shape[1]}")[:, 0]
+    return rows
+
+
 def flat_dense(specs: Iterable[ParamSpec], dense: Mapping[str, Float32Array]) -> list[Float32Array]:
     """Return the named arrays as float32 vectors in the order of the specs, as views where they are contiguous."""
     flat = []

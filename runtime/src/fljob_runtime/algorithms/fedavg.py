@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, RowSet
+from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, RowSet, whole_rows
 
 
 class DenseMean:
@@ -56,15 +56,23 @@ def average_rows(updates: Iterable[RowSet], previous: RowSet, *, over_all: float
     weight: Float64Array = np.zeros(len(previous), np.float64)
     for update in updates:
         where = positions(previous.ids, update.ids)
-        total[where] += update.values * update.weights[:, None]
+        term = update.values.astype(np.float64)  # a conversion, then a product: see DenseMean
+        term *= update.weights[:, None]
+        if len(update) == len(previous):
+            total += term
+        else:
+            term += total.take(where, axis=0)
+            whole_rows(total)[where] = whole_rows(term)
         weight[where] += update.weights
-    values = previous.values.copy()
-    touched = weight > 0.0
+    some = weight > 0.0
+    touched = slice(None) if some.all() else np.flatnonzero(some)
+    sums, values = total[touched], previous.values.copy()
     if over_all > 0.0:
-        rest = np.maximum(over_all - weight[touched], 0.0)[:, None]
-        values[touched] = (total[touched] + rest * previous.values[touched]) / over_all
+        sums += np.maximum(over_all - weight[touched], 0.0)[:, None] * previous.values[touched]
+        sums /= over_all
     else:
-        values[touched] = total[touched] / weight[touched, None]
+        sums /= weight[touched, None]
+    values[touched] = sums
     return RowSet(previous.ids, values)
 
 

@@ -15,6 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fljob_runtime.algorithms.exchange import Contribution, LiveState
+from fljob_runtime.parameters import Float32Array, RowSet, whole_rows
+
+_BLOCK_ELEMENTS = 1 << 15
 
 
 class Geo:
@@ -31,5 +34,14 @@ class Geo:
         for change in contributions:
             state.dense += change.share * change.dense
             for name, rows in change.rows.items():
-                weight = 1.0 if self._sum_rows else change.share
-                state.tables[name][rows.ids] += weight * rows.values  # ids are unique
+                _add(state.tables[name], rows, 1.0 if self._sum_rows else change.share)
+
+
+def _add(table: Float32Array, rows: RowSet, weight: float) -> None:
+    """Add weighted rows, whose ids are unique, to a table in place; a block at a time, which stays in the cache."""
+    step, written = max(1, _BLOCK_ELEMENTS // table.shape[1]), whole_rows(table)
+    for start in range(0, len(rows), step):
+        ids, change = rows.ids[start : start + step], rows.values[start : start + step]
+        values = table.take(ids, axis=0)
+        values += change if weight == 1.0 else weight * change
+        written[ids] = whole_rows(values)

@@ -64,11 +64,13 @@ class RoundMean:
         else:
             by_client = [replace(r, weights=np.full(len(r.positions), self._folded[i])) for i, r in touching]
             folded = fold_rows(by_client, old, over_all=sum(self._folded) / self._share)
-        far = np.full(len(folded.positions), self._averaging.part(name, len(self._updates)))
+        part = self._averaging.part(name, len(self._updates))
         if self._touched and not self._alike:
-            far *= stretch_rows(folded.positions, [(r.positions, r.weights, self._norms[i]) for i, r in touching])
+            far = part * stretch_rows(folded.positions, [(r.positions, r.weights, self._norms[i]) for i, r in touching])
+        elif abs(part * self._stretch - 1.0) <= _NEAR:
+            return folded
         else:
-            far *= self._stretch
+            far = np.full(len(folded.positions), part * self._stretch)
         some = np.flatnonzero(np.abs(far - 1.0) > _NEAR)
         if some.size:
             values = folded.values[some]

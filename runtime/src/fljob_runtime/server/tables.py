@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fljob_runtime.errors import MalformedError
-from fljob_runtime.parameters import Float32Array, Int32Array, Int64Array, ParamSpec
+from fljob_runtime.parameters import Float32Array, Int32Array, Int64Array, ParamSpec, whole_rows
 from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.placement import owned_ids
 from fljob_runtime.server.staging import check_sorted
+
+_SWAP_ELEMENTS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ class RowTable:
         return self.parts[part].take(keys, axis=0)
 
     def swap(self, rows: FoldedRows, version: int) -> Overwritten:
-        """Write rows, as of this version; return what they were."""
+        """Write rows, as of this version; return what they were, in the memory of what is written."""
         keys, given = rows.positions, (rows.values, *rows.state)
-        old = Overwritten(keys, tuple(self.take(k, keys) for k in range(len(given))), self.versions.take(keys))
         for part, values in zip(self.parts, given, strict=False):
-            part[keys] = values
+            _swap(part, keys, values)
+        old = Overwritten(keys, given, self.versions.take(keys))
         self.versions[keys] = version
         return old
 
@@ -90,6 +92,16 @@ class RowTable:
     def changed_since(self, version: int) -> Int64Array:
         """Return the keys of the rows that a later version has changed, sorted."""
         return np.flatnonzero(self.versions > version)
+
+
+def _swap(table: Float32Array, keys: Int64Array, values: Float32Array) -> None:
+    """Exchange rows of a table [N, D] for others [n, D], block by block: what is written is in the cache then."""
+    step, written, given = max(1, _SWAP_ELEMENTS // table.shape[1]), whole_rows(table), whole_rows(values)
+    for start in range(0, len(keys), step):
+        block = slice(start, start + step)
+        old = table.take(keys[block], axis=0)
+        written[keys[block]] = given[block]
+        values[block] = old
 
 
 def _inverse(owned: Int64Array, num_rows: int) -> Int64Array:

@@ -157,7 +157,7 @@ class ShardModel:
     def advance(
         self, dense: Float32Array, rows: Mapping[str, FoldedRows], digest: str, slots: Sequence[Float32Array] = ()
     ) -> None:
-        """Make the next version from the newest one."""
+        """Make the next version from the newest one; the rows' arrays are taken over, not copied."""
         with self._lock:
             current = self._versions[self.newest]
             old = {name: self._tables[name].swap(folded, self.newest + 1) for name, folded in rows.items()}

@@ -56,3 +56,31 @@ def test_rows_of_many_blocks_are_all_folded() -> None:
 
 def test_no_row_touched_folds_to_nothing() -> None:
     assert fold_rows([], np.zeros((4, 3), np.float32)).values.shape == (0, 3)
+
+
+def test_row_of_one_client_comes_back_bit_for_bit_whatever_its_weight() -> None:
+    values = [1.1, 3.4e38, 1e-45, -0.0]
+    for weight in (1.0, 0.1, 497_065.0, 1e-201, 1e201):
+        folded = fold_rows([rows([0, 1, 2, 3], values, [weight] * 4)], np.zeros((4, 1), np.float32))
+        assert folded.values.tobytes() == floats(1.1, 3.4e38, 1e-45, 0.0).tobytes()
+
+
+def test_row_is_the_same_beside_another_clients_rows_or_alone() -> None:
+    sent = rows([1, 5], [0.1, -0.0], [3.0, 7.0])
+    alone = fold_rows([sent], np.zeros((9, 1), np.float32))
+    beside = fold_rows([sent, rows([4], [9.0], [1.0])], np.zeros((9, 1), np.float32))
+    assert beside.values[[0, 2]].tobytes() == alone.values.tobytes()
+
+
+def test_few_rows_of_a_large_table_are_folded_as_many_are() -> None:
+    first, second = rows([7, 70_000], [2.0, 4.0], [1.0, 1.0]), rows([70_000, 99_999], [8.0, 6.0], [3.0, 1.0])
+    folded = fold_rows([first, second], np.zeros((100_000, 1), np.float32))
+    assert folded.positions.tolist() == [7, 70_000, 99_999]
+    assert folded.values[:, 0].tolist() == [2.0, 7.0, 6.0]
+
+
+def test_fold_keeps_no_memory_of_an_update() -> None:
+    sent = rows([0, 1], [1.0, 2.0], [1.0, 1.0])
+    folded = fold_rows([sent], np.zeros((2, 1), np.float32))
+    sent.positions[:], sent.values[:] = 9, 9.0
+    assert (folded.positions.tolist(), folded.values[:, 0].tolist()) == ([0, 1], [1.0, 2.0])
