@@ -26,6 +26,7 @@ from fljob_runtime.checkpoints.manifest import Manifest, complete_versions, read
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.packed import pack_ids, unpack_ids
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.roles.journal import Journal, JournalError
 from fljob_runtime.roles.private_state import PrivateStore
@@ -43,6 +44,7 @@ from fljob_runtime.transport import conversion
 from fljob_runtime.transport.encode import encode_update
 from fljob_runtime.transport.exchange import answer_exchange
 from fljob_runtime.transport.framing import blocks_to_proto, data_chunks, unpack
+from fljob_runtime.transport.row_ids import ids_to_proto
 from fljob_runtime.transport.shard_service import receive_push
 
 Messages = list[bytes]
@@ -90,6 +92,7 @@ def make_targets(folder: Path) -> list[Target]:
             MetricsError,
         ),
         _target("layout", [[LAYOUT.to_json()]], lambda m: ModelLayout.from_json(b"".join(m)), LayoutError),
+        _target("row ids", [[_ids(40)], [_ids(1 << 50)]], lambda m: unpack_ids(_array(m), 12), TransportError),
         _pushes(folder, "push", 1),
         _pushes(folder, "first push", 0),
         _exchanges(folder),
@@ -121,6 +124,14 @@ def _update(rows: int) -> ModelState:
     return ModelState(dense, {"items": RowSet(ids, np.full((rows, DIM), 0.25, np.float32), np.ones(rows))})
 
 
+def _ids(below: int) -> bytes:
+    return pack_ids(np.linspace(-7, below, 12).astype(np.int64)).tobytes()
+
+
+def _array(messages: Messages) -> np.ndarray:
+    return np.frombuffer(b"".join(messages), np.uint8)
+
+
 def _push(round_: int, *, sequence: int = 0, attempt: int = 0) -> Messages:
     """Return a valid push, or exchange, to shard 0 of two."""
     payload = encode_update(LAYOUT, _update(ROWS if round_ == 0 else 12), _SHARDS)[0]
@@ -128,8 +139,7 @@ def _push(round_: int, *, sequence: int = 0, attempt: int = 0) -> Messages:
     push = pb.PushHeader(job_uid=UID, round=round_, trainer="a", attempt=attempt, num_samples=3, layout=layout)
     exchange = None
     if sequence:
-        ids = np.arange(ROWS)[_owned()][:3].astype("<i8").tobytes()
-        wanted = [pb.RowIds(table="items", ids=ids)]
+        wanted = ids_to_proto({"items": np.flatnonzero(_owned())[:3]})
         exchange = pb.ExchangeHeader(sequence=sequence, members=2, share=0.5, wanted=wanted)
     first = pb.Chunk(push=push, exchange=exchange, blocks=blocks_to_proto(payload.blocks))
     return [first.SerializeToString(), *(c for array in payload.arrays for c in data_chunks(array))]
@@ -138,7 +148,7 @@ def _push(round_: int, *, sequence: int = 0, attempt: int = 0) -> Messages:
 def _owned() -> np.ndarray:
     payload = encode_update(LAYOUT, _update(ROWS), _SHARDS)[0]
     mask = np.zeros(ROWS, np.bool_)
-    mask[np.asarray(payload.arrays[1]).view(np.int64)] = True
+    mask[unpack_ids(np.asarray(payload.arrays[1], np.uint8), payload.blocks[1].num_rows)] = True
     return mask
 
 

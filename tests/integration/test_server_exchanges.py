@@ -20,6 +20,7 @@ from fljob_runtime.transport import server_client
 from fljob_runtime.transport.encode import encode_update
 from fljob_runtime.transport.exchange import Asked, Exchanged, Numbered
 from fljob_runtime.transport.framing import blocks_to_proto
+from fljob_runtime.transport.row_ids import ids_to_proto
 from fljob_runtime.transport.shard_client import SERVICE, ShardClient
 from support.shards import DEADLINE_S, LAYOUT, NUM_ITEMS, UID, Servers, credentials, header, initial, update
 
@@ -61,7 +62,7 @@ def test_the_cut_is_what_is_pulled(servers: Servers) -> None:
 
 
 def test_more_ids_than_fit_one_message_are_read_in_several(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_client, "IDS_PER_PULL", 7)
+    monkeypatch.setattr(server_client, "MOST_IDS", 7)
     answer = exchange(servers, 1, update(3.0, {item: float(item) for item in range(NUM_ITEMS)}))
     assert column(answer) == [float(item) for item in range(NUM_ITEMS)]
 
@@ -95,6 +96,7 @@ def test_nothing_of_a_private_parameter_is_exchanged(servers: Servers) -> None:
 
 
 PAYLOAD = encode_update(LAYOUT, update(1.0, {3: 1.0, 9: 1.0}), 1)[0]
+ONE = np.zeros(1, np.int64)
 DATA = pb.Chunk(data=b"".join(array.tobytes() for array in PAYLOAD.arrays)).SerializeToString()
 
 
@@ -115,10 +117,10 @@ MALFORMED = {
     "no share": [first(share=0.0), DATA],
     "a share that is no number": [first(share=float("nan")), DATA],
     "no members": [first(members=0), DATA],
-    "rows of no table": [first(wanted=[pb.RowIds(table="none", ids=bytes(8))]), DATA],
-    "half an id": [first(wanted=[pb.RowIds(table="items", ids=bytes(7))]), DATA],
-    "an id out of range": [first(wanted=[pb.RowIds(table="items", ids=(40).to_bytes(8, "little"))]), DATA],
-    "rows of a private table": [first(wanted=[pb.RowIds(table="users", ids=bytes(8))]), DATA],
+    "rows of no table": [first(wanted=ids_to_proto({"none": ONE})), DATA],
+    "half an id": [first(wanted=[pb.RowIds(table="items", ids=bytes(7), count=1)]), DATA],
+    "an id out of range": [first(wanted=ids_to_proto({"items": ONE + 40})), DATA],
+    "rows of a private table": [first(wanted=ids_to_proto({"users": ONE})), DATA],
 }
 
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.transport.encode import encode_update
 from fljob_runtime.transport.framing import blocks_to_proto
+from fljob_runtime.transport.row_ids import ids_to_proto
 from support.shards import DEADLINE_S, LAYOUT, UID, Servers, credentials, initial, update
 
 (PAYLOAD,) = encode_update(LAYOUT, update(1.0, {3: 1.0, 9: 1.0}), 1)
-DATA = b"".join(array.tobytes() for array in PAYLOAD.arrays)
+DATA = b"".join(array.tobytes() for array in PAYLOAD.arrays)  # 36 bytes, ids [head 16, 2], values [16], weights [2]
+ONE = np.zeros(1, np.int64)
 
 
 def first(**changes: object) -> bytes:
@@ -46,16 +49,17 @@ MALFORMED = {
     "much too long": [first(), data(DATA), *[data(bytes(1 << 20))] * 3],
     "a chunk over a mebibyte": [first(), data(bytes((1 << 20) + 1))],
     "not finite": [first(), data(NAN + DATA[4:])],
-    "unsorted ids": [first(), data(DATA[:36] + DATA[44:52] + DATA[36:44] + DATA[52:])],
-    "an id out of range": [first(), data(DATA[:44] + (40).to_bytes(8, "little") + DATA[52:])],
+    "ids beyond their head": [first(), data(DATA[:44] + b"\x04" + DATA[45:])],
+    "another number of ids": [first(), data(DATA[:52] + b"\x07" + DATA[53:])],
+    "an id out of range": [first(), data(DATA[:36] + (34).to_bytes(8, "little") + DATA[44:])],
     "a negative id": [first(), data(DATA[:36] + b"\xff" * 8 + DATA[44:])],
-    "a weight of zero": [first(), data(DATA[:-8] + bytes(8))],
+    "a weight of zero": [first(), data(DATA[:-1] + bytes(1))],
     "blocks of another size": [announcing(pb.Block(kind=pb.Block.DENSE, num_bytes=40)), data(bytes(40))],
     "an enormous block": [announcing(pb.Block(kind=pb.Block.DENSE, num_bytes=1 << 62))],
     "a private table": [
         announcing(
             pb.Block(kind=pb.Block.DENSE, num_bytes=36),
-            pb.Block(name="users", kind=pb.Block.ROW_IDS, num_bytes=8),
+            pb.Block(name="users", kind=pb.Block.PACKED_IDS, num_bytes=8, num_rows=1),
         )
     ],
     "a kind of block that is not known": [announcing(pb.Block.FromString(b"\x10\x63"))],
@@ -113,11 +117,12 @@ def hanging(messages: list[bytes]) -> Iterator[bytes]:
 
 
 PULLS = {
-    "unknown table": pb.PullRequest(rows=[pb.RowIds(table="genres", ids=bytes(8))]),
-    "private table": pb.PullRequest(rows=[pb.RowIds(table="users", ids=bytes(8))]),
-    "half an id": pb.PullRequest(rows=[pb.RowIds(table="items", ids=bytes(12))]),
-    "unsorted ids": pb.PullRequest(rows=[pb.RowIds(table="items", ids=bytes(16))]),
-    "an id out of range": pb.PullRequest(rows=[pb.RowIds(table="items", ids=(40).to_bytes(8, "little"))]),
+    "unknown table": pb.PullRequest(rows=ids_to_proto({"genres": ONE})),
+    "private table": pb.PullRequest(rows=ids_to_proto({"users": ONE})),
+    "half an id": pb.PullRequest(rows=[pb.RowIds(table="items", ids=bytes(12), count=1)]),
+    "a table twice": pb.PullRequest(rows=2 * ids_to_proto({"items": ONE})),
+    "an id out of range": pb.PullRequest(rows=ids_to_proto({"items": ONE + 40})),
+    "more ids than a message may have": pb.PullRequest(rows=[pb.RowIds(table="items", count=1 << 31)]),
 }
 
 

@@ -54,7 +54,7 @@ def test_only_the_rows_asked_for_are_pulled(servers: Servers) -> None:
 
 def test_rows_are_pulled_in_requests_of_bounded_size(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     servers.round(1, {"a": update(1.0, dict(enumerate(range(NUM_ITEMS))))})
-    monkeypatch.setattr(server_client, "IDS_PER_PULL", 7)
+    monkeypatch.setattr(server_client, "MOST_IDS", 7)
     rows = servers.trainer("a").pull(1, {"items": ALL}, deadline_s=DEADLINE_S).rows["items"]
     assert rows.values[:, 0].tolist() == list(range(NUM_ITEMS))
 

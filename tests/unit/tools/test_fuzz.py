@@ -18,6 +18,7 @@ NAMES = (
     "metrics",
     "metrics, inflated",
     "layout",
+    "row ids",
     "push",
     "first push",
     "exchange",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66ljob_api/wire/server.proto\x12\x08\x66ljob.v1\"$\n\x06RowIds\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x01(\x0c\"U\n\x0bPullRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x1e\n\x04rows\x18\x02 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x03 \x01(\x08\"\x98\x01\n\x05\x42lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.fljob.v1.Block.Kind\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"J\n\x04Kind\x12\t\n\x05\x44\x45NSE\x10\x00\x12\x0b\n\x07ROW_IDS\x10\x01\x12\x0e\n\nROW_VALUES\x10\x02\x12\x0f\n\x0bROW_WEIGHTS\x10\x03\x12\t\n\x05\x43ODED\x10\x04\"\x98\x01\n\nPushHeader\x12\x0f\n\x07job_uid\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07trainer\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x13\n\x0bnum_samples\x18\x06 \x01(\x04\x12\x0e\n\x06layout\x18\x07 \x01(\x0c\x12\x0e\n\x06\x63odecs\x18\x08 \x03(\t\"\x89\x01\n\x0e\x45xchangeHeader\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12 \n\x06wanted\x18\x05 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x06 \x01(\x08\"E\n\x0e\x45xchangeAnswer\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\r\x12\x11\n\tstaleness\x18\x02 \x01(\r\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x08\"\xb0\x01\n\x05\x43hunk\x12\"\n\x04push\x18\x01 \x01(\x0b\x32\x14.fljob.v1.PushHeader\x12\x1f\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x0f.fljob.v1.Block\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12*\n\x08\x65xchange\x18\x04 \x01(\x0b\x32\x18.fljob.v1.ExchangeHeader\x12(\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x18.fljob.v1.ExchangeAnswer\";\n\x07PushAck\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"Q\n\x0e\x41\x63\x63\x65ptedUpdate\x12\x0f\n\x07trainer\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\"o\n\rCommitRequest\x12\r\n\x05round\x18\x01 \x01(\r\x12*\n\x08\x61\x63\x63\x65pted\x18\x02 \x03(\x0b\x32\x18.fljob.v1.AcceptedUpdate\x12\x12\n\ncheckpoint\x18\x03 \x01(\x08\x12\x0f\n\x07release\x18\x04 \x03(\r\"\xa0\x01\n\tCommitAck\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x04 \x01(\t\x12\x0f\n\x07missing\x18\x05 \x03(\t\x12\x32\n\x10\x63heckpoint_bases\x18\x06 \x03(\x0b\x32\x18.fljob.v1.CheckpointFile\".\n\x0e\x43heckpointFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"Y\n\x0cStateRequest\x12\x14\n\x07restore\x18\x01 \x01(\x11H\x00\x88\x01\x01\x12\'\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x18.fljob.v1.CheckpointFileB\n\n\x08_restore\"O\n\x0cStagedUpdate\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07trainer\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\"\xa6\x01\n\nShardState\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnum_shards\x18\x02 \x01(\r\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x10\n\x08versions\x18\x04 \x03(\r\x12&\n\x06staged\x18\x05 \x03(\x0b\x32\x16.fljob.v1.StagedUpdate\x12\x16\n\x0e\x62ytes_received\x18\x06 \x01(\x04\x12\x12\n\nbytes_sent\x18\x07 \x01(\x04\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\r\n\x0bShutdownAck2\xd0\x02\n\x0fParameterServer\x12\x30\n\x04Pull\x12\x15.fljob.v1.PullRequest\x1a\x0f.fljob.v1.Chunk0\x01\x12,\n\x04Push\x12\x0f.fljob.v1.Chunk\x1a\x11.fljob.v1.PushAck(\x01\x12\x30\n\x08\x45xchange\x12\x0f.fljob.v1.Chunk\x1a\x0f.fljob.v1.Chunk(\x01\x30\x01\x12\x36\n\x06\x43ommit\x12\x17.fljob.v1.CommitRequest\x1a\x13.fljob.v1.CommitAck\x12\x35\n\x05State\x12\x16.fljob.v1.StateRequest\x1a\x14.fljob.v1.ShardState\x12<\n\x08Shutdown\x12\x19.fljob.v1.ShutdownRequest\x1a\x15.fljob.v1.ShutdownAckb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66ljob_api/wire/server.proto\x12\x08\x66ljob.v1\"3\n\x06RowIds\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x01(\x0c\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"U\n\x0bPullRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x1e\n\x04rows\x18\x02 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x03 \x01(\x08\"\xb0\x01\n\x05\x42lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.fljob.v1.Block.Kind\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\x12\x10\n\x08num_rows\x18\x04 \x01(\x04\"P\n\x04Kind\x12\t\n\x05\x44\x45NSE\x10\x00\x12\x0e\n\nPACKED_IDS\x10\x01\x12\x0e\n\nROW_VALUES\x10\x02\x12\x12\n\x0ePACKED_WEIGHTS\x10\x03\x12\t\n\x05\x43ODED\x10\x04\"\x98\x01\n\nPushHeader\x12\x0f\n\x07job_uid\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0f\n\x07trainer\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12\x13\n\x0bnum_samples\x18\x06 \x01(\x04\x12\x0e\n\x06layout\x18\x07 \x01(\x0c\x12\x0e\n\x06\x63odecs\x18\x08 \x03(\t\"\x89\x01\n\x0e\x45xchangeHeader\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x0c\n\x04last\x18\x04 \x01(\x08\x12 \n\x06wanted\x18\x05 \x03(\x0b\x32\x10.fljob.v1.RowIds\x12\x15\n\rwithout_dense\x18\x06 \x01(\x08\"E\n\x0e\x45xchangeAnswer\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\r\x12\x11\n\tstaleness\x18\x02 \x01(\r\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x08\"\xb0\x01\n\x05\x43hunk\x12\"\n\x04push\x18\x01 \x01(\x0b\x32\x14.fljob.v1.PushHeader\x12\x1f\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x0f.fljob.v1.Block\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12*\n\x08\x65xchange\x18\x04 \x01(\x0b\x32\x18.fljob.v1.ExchangeHeader\x12(\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x18.fljob.v1.ExchangeAnswer\";\n\x07PushAck\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x04\"Q\n\x0e\x41\x63\x63\x65ptedUpdate\x12\x0f\n\x07trainer\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\"o\n\rCommitRequest\x12\r\n\x05round\x18\x01 \x01(\r\x12*\n\x08\x61\x63\x63\x65pted\x18\x02 \x03(\x0b\x32\x18.fljob.v1.AcceptedUpdate\x12\x12\n\ncheckpoint\x18\x03 \x01(\x08\x12\x0f\n\x07release\x18\x04 \x03(\r\"\xa0\x01\n\tCommitAck\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x19\n\x11\x63heckpoint_digest\x18\x04 \x01(\t\x12\x0f\n\x07missing\x18\x05 \x03(\t\x12\x32\n\x10\x63heckpoint_bases\x18\x06 \x03(\x0b\x32\x18.fljob.v1.CheckpointFile\".\n\x0e\x43heckpointFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"Y\n\x0cStateRequest\x12\x14\n\x07restore\x18\x01 \x01(\x11H\x00\x88\x01\x01\x12\'\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x18.fljob.v1.CheckpointFileB\n\n\x08_restore\"O\n\x0cStagedUpdate\x12\r\n\x05round\x18\x01 \x01(\r\x12\x0f\n\x07trainer\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\"\xa6\x01\n\nShardState\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnum_shards\x18\x02 \x01(\r\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x10\n\x08versions\x18\x04 \x03(\r\x12&\n\x06staged\x18\x05 \x03(\x0b\x32\x16.fljob.v1.StagedUpdate\x12\x16\n\x0e\x62ytes_received\x18\x06 \x01(\x04\x12\x12\n\nbytes_sent\x18\x07 \x01(\x04\"!\n\x0fShutdownRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\r\n\x0bShutdownAck2\xd0\x02\n\x0fParameterServer\x12\x30\n\x04Pull\x12\x15.fljob.v1.PullRequest\x1a\x0f.fljob.v1.Chunk0\x01\x12,\n\x04Push\x12\x0f.fljob.v1.Chunk\x1a\x11.fljob.v1.PushAck(\x01\x12\x30\n\x08\x45xchange\x12\x0f.fljob.v1.Chunk\x1a\x0f.fljob.v1.Chunk(\x01\x30\x01\x12\x36\n\x06\x43ommit\x12\x17.fljob.v1.CommitRequest\x1a\x13.fljob.v1.CommitAck\x12\x35\n\x05State\x12\x16.fljob.v1.StateRequest\x1a\x14.fljob.v1.ShardState\x12<\n\x08Shutdown\x12\x19.fljob.v1.ShutdownRequest\x1a\x15.fljob.v1.ShutdownAckb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,41 +32,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fljob_api.wire.server_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROWIDS']._serialized_start=41
-  _globals['_ROWIDS']._serialized_end=77
-  _globals['_PULLREQUEST']._serialized_start=79
-  _globals['_PULLREQUEST']._serialized_end=164
-  _globals['_BLOCK']._serialized_start=167
-  _globals['_BLOCK']._serialized_end=319
-  _globals['_BLOCK_KIND']._serialized_start=245
-  _globals['_BLOCK_KIND']._serialized_end=319
-  _globals['_PUSHHEADER']._serialized_start=322
-  _globals['_PUSHHEADER']._serialized_end=474
-  _globals['_EXCHANGEHEADER']._serialized_start=477
-  _globals['_EXCHANGEHEADER']._serialized_end=614
-  _globals['_EXCHANGEANSWER']._serialized_start=616
-  _globals['_EXCHANGEANSWER']._serialized_end=685
-  _globals['_CHUNK']._serialized_start=688
-  _globals['_CHUNK']._serialized_end=864
-  _globals['_PUSHACK']._serialized_start=866
-  _globals['_PUSHACK']._serialized_end=925
-  _globals['_ACCEPTEDUPDATE']._serialized_start=927
-  _globals['_ACCEPTEDUPDATE']._serialized_end=1008
-  _globals['_COMMITREQUEST']._serialized_start=1010
-  _globals['_COMMITREQUEST']._serialized_end=1121
-  _globals['_COMMITACK']._serialized_start=1124
-  _globals['_COMMITACK']._serialized_end=1284
-  _globals['_CHECKPOINTFILE']._serialized_start=1286
-  _globals['_CHECKPOINTFILE']._serialized_end=1332
-  _globals['_STATEREQUEST']._serialized_start=1334
-  _globals['_STATEREQUEST']._serialized_end=1423
-  _globals['_STAGEDUPDATE']._serialized_start=1425
-  _globals['_STAGEDUPDATE']._serialized_end=1504
-  _globals['_SHARDSTATE']._serialized_start=1507
-  _globals['_SHARDSTATE']._serialized_end=1673
-  _globals['_SHUTDOWNREQUEST']._serialized_start=1675
-  _globals['_SHUTDOWNREQUEST']._serialized_end=1708
-  _globals['_SHUTDOWNACK']._serialized_start=1710
-  _globals['_SHUTDOWNACK']._serialized_end=1723
-  _globals['_PARAMETERSERVER']._serialized_start=1726
-  _globals['_PARAMETERSERVER']._serialized_end=2062
+  _globals['_ROWIDS']._serialized_end=92
+  _globals['_PULLREQUEST']._serialized_start=94
+  _globals['_PULLREQUEST']._serialized_end=179
+  _globals['_BLOCK']._serialized_start=182
+  _globals['_BLOCK']._serialized_end=358
+  _globals['_BLOCK_KIND']._serialized_start=278
+  _globals['_BLOCK_KIND']._serialized_end=358
+  _globals['_PUSHHEADER']._serialized_start=361
+  _globals['_PUSHHEADER']._serialized_end=513
+  _globals['_EXCHANGEHEADER']._serialized_start=516
+  _globals['_EXCHANGEHEADER']._serialized_end=653
+  _globals['_EXCHANGEANSWER']._serialized_start=655
+  _globals['_EXCHANGEANSWER']._serialized_end=724
+  _globals['_CHUNK']._serialized_start=727
+  _globals['_CHUNK']._serialized_end=903
+  _globals['_PUSHACK']._serialized_start=905
+  _globals['_PUSHACK']._serialized_end=964
+  _globals['_ACCEPTEDUPDATE']._serialized_start=966
+  _globals['_ACCEPTEDUPDATE']._serialized_end=1047
+  _globals['_COMMITREQUEST']._serialized_start=1049
+  _globals['_COMMITREQUEST']._serialized_end=1160
+  _globals['_COMMITACK']._serialized_start=1163
+  _globals['_COMMITACK']._serialized_end=1323
+  _globals['_CHECKPOINTFILE']._serialized_start=1325
+  _globals['_CHECKPOINTFILE']._serialized_end=1371
+  _globals['_STATEREQUEST']._serialized_start=1373
+  _globals['_STATEREQUEST']._serialized_end=1462
+  _globals['_STAGEDUPDATE']._serialized_start=1464
+  _globals['_STAGEDUPDATE']._serialized_end=1543
+  _globals['_SHARDSTATE']._serialized_start=1546
+  _globals['_SHARDSTATE']._serialized_end=1712
+  _globals['_SHUTDOWNREQUEST']._serialized_start=1714
+  _globals['_SHUTDOWNREQUEST']._serialized_end=1747
+  _globals['_SHUTDOWNACK']._serialized_start=1749
+  _globals['_SHUTDOWNACK']._serialized_end=1762
+  _globals['_PARAMETERSERVER']._serialized_start=1765
+  _globals['_PARAMETERSERVER']._serialized_end=2101
 # @@protoc_insertion_point(module_scope)

@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RowIds(_message.Message):
-    __slots__ = ("table", "ids")
+    __slots__ = ("table", "ids", "count")
     TABLE_FIELD_NUMBER: _ClassVar[int]
     IDS_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
     table: str
     ids: bytes
-    def __init__(self, table: _Optional[str] = ..., ids: _Optional[bytes] = ...) -> None: ...
+    count: int
+    def __init__(self, table: _Optional[str] = ..., ids: _Optional[bytes] = ..., count: _Optional[int] = ...) -> None: ...
 
 class PullRequest(_message.Message):
     __slots__ = ("version", "rows", "without_dense")
@@ -26,26 +28,28 @@ class PullRequest(_message.Message):
     def __init__(self, version: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[RowIds, _Mapping]]] = ..., without_dense: _Optional[bool] = ...) -> None: ...
 
 class Block(_message.Message):
-    __slots__ = ("name", "kind", "num_bytes")
+    __slots__ = ("name", "kind", "num_bytes", "num_rows")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         DENSE: _ClassVar[Block.Kind]
-        ROW_IDS: _ClassVar[Block.Kind]
+        PACKED_IDS: _ClassVar[Block.Kind]
         ROW_VALUES: _ClassVar[Block.Kind]
-        ROW_WEIGHTS: _ClassVar[Block.Kind]
+        PACKED_WEIGHTS: _ClassVar[Block.Kind]
         CODED: _ClassVar[Block.Kind]
     DENSE: Block.Kind
-    ROW_IDS: Block.Kind
+    PACKED_IDS: Block.Kind
     ROW_VALUES: Block.Kind
-    ROW_WEIGHTS: Block.Kind
+    PACKED_WEIGHTS: Block.Kind
     CODED: Block.Kind
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: Block.Kind
     num_bytes: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Block.Kind, str]] = ..., num_bytes: _Optional[int] = ...) -> None: ...
+    num_rows: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Block.Kind, str]] = ..., num_bytes: _Optional[int] = ..., num_rows: _Optional[int] = ...) -> None: ...
 
 class PushHeader(_message.Message):
     __slots__ = ("job_uid", "incarnation", "round", "trainer", "attempt", "num_samples", "layout", "codecs")

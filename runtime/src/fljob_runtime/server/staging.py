@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fljob_runtime.compression.chain import Chain, Key
 from fljob_runtime.errors import BusyError, LayoutMismatchError, MalformedError
+from fljob_runtime.packed import most_bytes, unpack_ids, unpack_weights
 from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, ModelLayout
 from fljob_runtime.server.digest import Digest
 from fljob_runtime.server.placement import dense_range
@@ -30,13 +31,15 @@ _UINT8 = NDArray[np.uint8]
 
 
 class BlockKind(StrEnum):
-    """What the bytes of a block are; see server.proto."""
+    """What the bytes of a block are; see server.proto. ROW_IDS and ROW_WEIGHTS, unpacked, are in memory only."""
 
     DENSE = "dense"
-    ROW_IDS = "row_ids"
+    PACKED_IDS = "packed_ids"
     ROW_VALUES = "row_values"
-    ROW_WEIGHTS = "row_weights"
+    PACKED_WEIGHTS = "packed_weights"
     CODED = "coded"
+    ROW_IDS = "row_ids"
+    ROW_WEIGHTS = "row_weights"
 
 
 _FLOATS = (BlockKind.DENSE, BlockKind.ROW_VALUES)
@@ -44,11 +47,12 @@ _FLOATS = (BlockKind.DENSE, BlockKind.ROW_VALUES)
 
 @dataclass(frozen=True)
 class Block:
-    """One run of bytes in a payload."""
+    """One run of bytes in a payload. num_rows: of PACKED_IDS, whose size does not tell."""
 
     name: str
     kind: BlockKind
     num_bytes: int
+    num_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -264,7 +268,7 @@ class Intake:
             )
         blocks = (*self.header.blocks, *self._decoded)
         by_name = {(b.name, b.kind): array for b, array in zip(blocks, self._buffers.arrays, strict=True)}
-        self._decode(by_name)
+        self._unpack(by_name)
         dense = by_name.get(("", BlockKind.DENSE), np.empty(0, np.uint8)).view(np.float32)
         rows = {
             spec.name: self._rows(spec.name, spec.shape, by_name, locate)
@@ -280,15 +284,20 @@ class Intake:
         """Drop what was received."""
         self._buffers.free()
 
-    def _decode(self, by_name: Mapping[tuple[str, BlockKind], _UINT8]) -> None:
-        """Fill the blocks of numbers from the coded ones."""
-        if self._chain is None:
-            return
-        header = self.header
+    def _unpack(self, by_name: Mapping[tuple[str, BlockKind], _UINT8]) -> None:
+        """Fill the blocks that packed and coded ones stand for."""
         for block in self._decoded:
-            key = Key(header.round, header.attempt, header.trainer, self._shard, block.name)
-            values = by_name[block.name, block.kind].view(np.float32)
-            self._chain.decode(by_name[block.name, BlockKind.CODED], values, key)
+            out, name = by_name[block.name, block.kind], block.name
+            if block.kind is BlockKind.ROW_IDS:
+                out.view(np.int64)[:] = unpack_ids(by_name[name, BlockKind.PACKED_IDS], block.num_rows)
+            elif block.kind is BlockKind.ROW_WEIGHTS:
+                out.view(np.float64)[:] = unpack_weights(by_name[name, BlockKind.PACKED_WEIGHTS], block.num_rows)
+            elif self._chain is not None:
+                self._chain.decode(by_name[name, BlockKind.CODED], out.view(np.float32), self._key(name))
+
+    def _key(self, name: str) -> Key:
+        header = self.header
+        return Key(header.round, header.attempt, header.trainer, self._shard, name)
 
     def _add(self, base: Base, dense: Float32Array, rows: Mapping[str, StagedRows]) -> None:
         """Make values of differences; raises MalformedError where a sum is not finite."""
@@ -348,7 +357,7 @@ def _listed(names: tuple[str, ...]) -> str:
 def _check_blocks(
     header: PushHeader, layout: ModelLayout, part: tuple[int, int], chain: Chain | None
 ) -> tuple[Block, ...]:
-    """Hold the announced blocks against the layout: order, names, sizes. Returns those that coded ones stand for."""
+    """Hold the announced blocks against the layout: order, names, sizes. Returns what packed and coded ones mean."""
     given = list(header.blocks)
     decoded: list[Block] = []
 
@@ -367,15 +376,17 @@ def _check_blocks(
     for spec in layout.shared_tables:
         if not given or given[0].name != spec.name:
             continue
-        count = given[0].num_bytes // 8
-        values = Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count)
-        expected_rows = [
-            Block(spec.name, BlockKind.ROW_IDS, 8 * count),
-            sent(values),
-            Block(spec.name, BlockKind.ROW_WEIGHTS, 8 * count),
-        ]
-        if not 0 < count <= spec.shape[0] or given[:3] != expected_rows:
-            raise LayoutMismatchError(f"table {spec.name}: blocks {given[:3]} do not fit {count} of {spec.shape}")
+        count, found = given[0].num_rows, given[:3]
+        values = sent(Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count))
+        most = [most_bytes(count), values.num_bytes, 8 * count]
+        kinds = [(spec.name, kind) for kind in (BlockKind.PACKED_IDS, values.kind, BlockKind.PACKED_WEIGHTS)]
+        fits = [(b.name, b.kind) for b in found] == kinds and all(
+            b.num_bytes <= m for b, m in zip(found, most, strict=True)
+        )
+        if not 0 < count <= spec.shape[0] or not fits or found[1] != values:
+            raise LayoutMismatchError(f"table {spec.name}: blocks {found} do not fit {count} of {spec.shape}")
+        decoded.append(Block(spec.name, BlockKind.ROW_IDS, 8 * count, count))
+        decoded.append(Block(spec.name, BlockKind.ROW_WEIGHTS, 8 * count, count))
         del given[:3]
     if given:
         raise LayoutMismatchError(f"unexpected block {given[0]}; tables go in the order of the layout")

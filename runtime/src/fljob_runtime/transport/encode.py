@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fljob_runtime.compression.chain import Chain, Key
 from fljob_runtime.errors import PrivateParameterError
+from fljob_runtime.packed import pack_ids, pack_weights
 from fljob_runtime.parameters import (
     Float32Array,
     Int64Array,
@@ -96,13 +97,13 @@ def encode_update(
         rows = state.rows[spec.name]
         for shard, index in enumerate(split_rows(spec.name, rows.ids, num_shards)):
             part = parts[shard]
-            ids = rows.ids[index].astype("<i8", copy=False)
+            ids = rows.ids[index]
             if ids.size:
-                part.append(_block(spec.name, BlockKind.ROW_IDS, ids))
+                part.append(_block(spec.name, BlockKind.PACKED_IDS, pack_ids(ids), ids.size))
                 values = rows.values[index]
                 plain = _block(spec.name, BlockKind.ROW_VALUES, values)
                 part.append(coding.encode(shard, spec.name, values) if coding else plain)
-                part.append(_block(spec.name, BlockKind.ROW_WEIGHTS, rows.weights[index]))
+                part.append(_block(spec.name, BlockKind.PACKED_WEIGHTS, pack_weights(rows.weights[index])))
     return [Payload(tuple(b for b, _ in part), tuple(a for _, arrays in part for a in arrays)) for part in parts]
 
 
@@ -139,8 +140,8 @@ def split_rows(table: str, ids: Int64Array, num_shards: int) -> list[slice | Int
     return [np.flatnonzero(owner == shard) for shard in range(num_shards)]
 
 
-def _block(name: str, kind: BlockKind, array: NDArray[np.generic]) -> _Block:
-    return Block(name, kind, array.nbytes), (array,)
+def _block(name: str, kind: BlockKind, array: NDArray[np.generic], num_rows: int = 0) -> _Block:
+    return Block(name, kind, array.nbytes, num_rows), (array,)
 
 
 def _cut(arrays: Sequence[Float32Array], start: int, stop: int) -> tuple[Float32Array, ...]:

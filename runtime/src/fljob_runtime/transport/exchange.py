@@ -26,6 +26,7 @@ from fljob_runtime.transport.framing import (
     take_in,
     unpack,
 )
+from fljob_runtime.transport.row_ids import ids_from_proto, ids_to_proto
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def answer_exchange(shard: Shard, messages: Iterator[bytes], require: Callable[[
         raise MalformedError("the first chunk of an exchange must hold both its headers")
     header = push_header_from_proto(chunk)
     require(header.trainer)
-    wanted = _wanted(shard, chunk.exchange.wanted)
+    wanted = located(shard.model(), chunk.exchange.wanted)
     asked = _exchange(header, chunk.exchange, wanted)  # before there is anything to give back
     intake = shard.open_exchange(header) if chunk.exchange.sequence else None
     if intake is not None:
@@ -130,19 +131,10 @@ def _exchange(header: PushHeader, asked: pb.ExchangeHeader, wanted: Mapping[str,
     )
 
 
-def _wanted(shard: Shard, rows: Sequence[pb.RowIds]) -> dict[str, Int64Array]:
-    """Return where the rows asked for lie; raises MalformedError."""
-    model = shard.model()
-    return {one.table: located(model, one) for one in rows}
-
-
-def located(model: ShardModel, rows: pb.RowIds) -> Int64Array:
-    """Return where rows of one table lie in the shard's part; raises MalformedError."""
-    if rows.table not in {spec.name for spec in model.layout.shared_tables}:
-        raise MalformedError(f"no shared table {rows.table!r} in this model")
-    if len(rows.ids) % 8:
-        raise MalformedError(f"table {rows.table}: {len(rows.ids)} bytes are no whole number of int64 ids")
-    return model.locate(rows.table, np.frombuffer(rows.ids, "<i8"))
+def located(model: ShardModel, rows: Sequence[pb.RowIds]) -> dict[str, Int64Array]:
+    """Return where the rows asked for lie in the shard's part, by table; raises MalformedError."""
+    wanted = ids_from_proto(rows, (spec.name for spec in model.layout.shared_tables))
+    return {table: model.locate(table, ids) for table, ids in wanted.items()}
 
 
 # The trainer's side.
@@ -157,7 +149,7 @@ def exchange_chunks(header: PushHeader, asked: Asked, arrays: Sequence[NDArray[n
             members=asked.members,
             share=asked.share,
             last=asked.last,
-            wanted=[pb.RowIds(table=t, ids=i.astype("<i8", copy=False).tobytes()) for t, i in asked.wanted.items()],
+            wanted=ids_to_proto(asked.wanted),
             without_dense=not asked.dense,
         ),
         blocks=blocks_to_proto(header.blocks),

@@ -23,9 +23,9 @@ _DATA_TAG = (pb.Chunk.DESCRIPTOR.fields_by_name["data"].number << 3) | 2
 _MAX_VARINT_BYTES = 5
 _KINDS = {
     BlockKind.DENSE: pb.Block.DENSE,
-    BlockKind.ROW_IDS: pb.Block.ROW_IDS,
+    BlockKind.PACKED_IDS: pb.Block.PACKED_IDS,
     BlockKind.ROW_VALUES: pb.Block.ROW_VALUES,
-    BlockKind.ROW_WEIGHTS: pb.Block.ROW_WEIGHTS,
+    BlockKind.PACKED_WEIGHTS: pb.Block.PACKED_WEIGHTS,
     BlockKind.CODED: pb.Block.CODED,
 }
 _KINDS_BACK = {number: kind for kind, number in _KINDS.items()}
@@ -85,13 +85,13 @@ def data_chunks(arrays: Iterable[NDArray[np.generic]]) -> Iterator[bytes]:
 
 def blocks_to_proto(blocks: Iterable[Block]) -> list[pb.Block]:
     """Encode block headers."""
-    return [pb.Block(name=b.name, kind=_KINDS[b.kind], num_bytes=b.num_bytes) for b in blocks]
+    return [pb.Block(name=b.name, kind=_KINDS[b.kind], num_bytes=b.num_bytes, num_rows=b.num_rows) for b in blocks]
 
 
 def blocks_from_proto(blocks: Iterable[pb.Block]) -> tuple[Block, ...]:
     """Decode block headers; raises MalformedError."""
     try:
-        return tuple(Block(b.name, _KINDS_BACK[b.kind], b.num_bytes) for b in blocks)
+        return tuple(Block(b.name, _KINDS_BACK[b.kind], b.num_bytes, b.num_rows) for b in blocks)
     except KeyError as error:
         raise MalformedError(f"unknown kind of block {error}; the peer speaks another version") from None
 

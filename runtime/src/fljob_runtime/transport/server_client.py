@@ -24,10 +24,10 @@ from fljob_runtime.server.staging import PushHeader
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.encode import Coding, Payload, encode_update, received_update, split_rows
 from fljob_runtime.transport.exchange import Asked, Exchanged, Learned, Numbered
+from fljob_runtime.transport.row_ids import MOST_IDS
 from fljob_runtime.transport.shard_client import ShardClient
 
 __all__ = ["ServerClient", "ShardFileName"]
-IDS_PER_PULL = 1 << 17
 _T = TypeVar("_T")
 
 
@@ -248,14 +248,14 @@ _Batch = dict[str, tuple[int, Int64Array]]
 def _batches(ids: Mapping[str, Int64Array]) -> Iterator[_Batch]:
     """Cut the ids of one shard into requests of bounded size: table → (offset, ids). At least one."""
     pieces = [
-        (name, start, table_ids[start : start + IDS_PER_PULL])
+        (name, start, table_ids[start : start + MOST_IDS])
         for name, table_ids in ids.items()
-        for start in range(0, len(table_ids), IDS_PER_PULL)
+        for start in range(0, len(table_ids), MOST_IDS)
     ]
     batch: _Batch = {}
     size = 0
     for name, start, piece in pieces:
-        if batch and size + len(piece) > IDS_PER_PULL:
+        if batch and size + len(piece) > MOST_IDS:
             yield batch
             batch, size = {}, 0
         batch[name] = (start, piece)

@@ -24,6 +24,7 @@ from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.exchange import Asked, Learned, exchange_chunks, read_answer
 from fljob_runtime.transport.framing import blocks_to_proto, data_chunks, identity, push_header_to_proto, unpack
 from fljob_runtime.transport.retry import call_until
+from fljob_runtime.transport.row_ids import ids_to_proto
 
 _T = TypeVar("_T")
 SERVICE = "fljob.v1.ParameterServer"
@@ -61,7 +62,7 @@ class ShardClient:
         """
         request = pb.PullRequest(
             version=version,
-            rows=[pb.RowIds(table=t, ids=i.astype("<i8", copy=False).tobytes()) for t, i in ids.items()],
+            rows=ids_to_proto(ids),
             without_dense=into[0].size == 0,
         )
 

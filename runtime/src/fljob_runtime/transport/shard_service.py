@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
@@ -130,10 +130,10 @@ class ShardService:
         with self._admitted(str(caller)), self._timed("fljob_server_pull_seconds"):
             model = self._shard.model()
             dense = [] if request.without_dense else [model.dense(request.version)]
-            wanted = [(rows.table, located(model, rows)) for rows in request.rows]
+            wanted = located(model, request.rows)
             dims = {spec.name: spec.dim for spec in model.layout.shared_tables}
             blocks = [Block("", BlockKind.DENSE, array.nbytes) for array in dense]
-            blocks += [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted]
+            blocks += [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted.items()]
             yield pb.Chunk(blocks=blocks_to_proto(blocks)).SerializeToString()
             yield from data_chunks(chain(dense, _row_values(model, request.version, wanted, dims)))
         self._count("sent", sum(block.num_bytes for block in blocks))
@@ -270,10 +270,10 @@ def _push_header(message: bytes) -> PushHeader:
 
 
 def _row_values(
-    model: ShardModel, version: int, wanted: Sequence[tuple[str, Int64Array]], dims: Mapping[str, int]
+    model: ShardModel, version: int, wanted: Mapping[str, Int64Array], dims: Mapping[str, int]
 ) -> Iterator[Float32Array]:
     """Yield the rows' values, gathered a chunk at a time."""
-    for table, positions in wanted:
+    for table, positions in wanted.items():
         step = max(1, CHUNK_BYTES // (4 * dims[table]))
         for start in range(0, len(positions), step):
             yield model.rows(version, table, positions[start : start + step])

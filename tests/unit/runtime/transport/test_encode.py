@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fljob_runtime.errors import PrivateParameterError
+from fljob_runtime.packed import unpack_ids
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ParamSpec, RowSet, Scope
 from fljob_runtime.server.staging import BlockKind
 from fljob_runtime.transport.encode import encode_update
@@ -38,16 +39,18 @@ def test_a_large_parameter_is_not_copied() -> None:
 def test_rows_go_as_ids_values_and_weights() -> None:
     (payload,) = encode_update(LAYOUT, update(0.0, {3: 4.0}, weight=2.0), 1)
     assert [block.kind for block in payload.blocks[1:]] == [
-        BlockKind.ROW_IDS,
+        BlockKind.PACKED_IDS,
         BlockKind.ROW_VALUES,
-        BlockKind.ROW_WEIGHTS,
+        BlockKind.PACKED_WEIGHTS,
     ]
-    assert [array.tolist() for array in payload.arrays[2:]] == [[3], [[4.0, 4.0]], [2.0]]
+    ids, values, weights = payload.arrays[2:]
+    assert (unpack_ids(ids.view(np.uint8), 1).tolist(), values.tolist(), weights.tolist()) == ([3], [[4.0, 4.0]], [2])
 
 
 def test_every_row_goes_to_one_shard() -> None:
     payloads = encode_update(LAYOUT, update(0.0, dict.fromkeys(range(40), 1.0)), 3)
-    assert sorted(int(i) for payload in payloads for i in payload.arrays[-3]) == list(range(40))
+    ids = [unpack_ids(p.arrays[-3].view(np.uint8), p.blocks[-3].num_rows) for p in payloads]
+    assert sorted(np.concatenate(ids).tolist()) == list(range(40))
 
 
 def test_a_shard_without_rows_gets_only_its_dense_range() -> None:
@@ -57,7 +60,7 @@ def test_a_shard_without_rows_gets_only_its_dense_range() -> None:
 
 def test_payload_counts_only_what_it_holds() -> None:
     (payload,) = encode_update(LAYOUT, update(0.0, {3: 1.0}), 1)
-    assert payload.num_bytes == 9 * 4 + 8 + 2 * 4 + 8
+    assert payload.num_bytes == 9 * 4 + 17 + 2 * 4 + 1
 
 
 def test_private_rows_are_refused() -> None:
