@@ -27,14 +27,13 @@ import grpc
 import numpy as np
 
 from fljob_api import names, pki
-from fljob_api.metric_names import SERVER
 from fljob_runtime.messages import AcceptedUpdate
 from fljob_runtime.parameters import ModelLayout, ModelState, ParamSpec
 from fljob_runtime.server.shard import Shard, ShardConfig
 from fljob_runtime.transport.credentials import CHUNK_BYTES, SERVER_OPTIONS, Credentials
 from fljob_runtime.transport.identity import Identity
-from fljob_runtime.transport.metrics import Metrics
 from fljob_runtime.transport.server_client import ServerClient
+from fljob_runtime.transport.shard_metrics import ShardMetrics
 from fljob_runtime.transport.shard_service import ShardService
 
 UID = "bench"
@@ -46,8 +45,8 @@ _T = TypeVar("_T")
 def serve(pipe: Connection, ours: Credentials, scratch: Path) -> None:
     """Serve a shard and a bare stream until the pipe closes; answers its own CPU seconds when asked."""
     shard = Shard(ShardConfig(UID, 0, 0, 1, "boot", scratch, 4 << 30))
-    labels = {"namespace": "bench", "job": "bench", "shard": "0"}
-    service = ShardService(shard, ours, Metrics(SERVER, labels), num_trainers=2, on_shutdown=print)
+    labels = {"namespace": "bench", "job": "bench", "shard": "0", "mode": "Sync"}
+    service = ShardService(shard, ours, ShardMetrics(shard, labels), num_trainers=2, on_shutdown=print)
     bare = grpc.server(ThreadPoolExecutor(4), options=SERVER_OPTIONS)
     handler = grpc.stream_unary_rpc_method_handler(_count)
     bare.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", {"Push": handler}),))

@@ -11,6 +11,8 @@ from grafana import Dashboard, Panel, Query, Row, Variable
 JOB = 'namespace="$namespace",job="$job"'
 ALL = 'namespace=~"$namespace"'
 EACH_JOB = "by (namespace, job)"
+_CALLS = ("pull", "push", "exchange", "commit")
+_SHARDS = "shard {{shard}}"
 ONE_JOB = "/d/fljob-job?var-namespace=${__data.fields.namespace}&var-job=${__data.fields.job}"
 
 
@@ -128,7 +130,7 @@ _JOB_TIME = Row(
     ),
 )
 _JOB_WIRE = Row(
-    "Bytes and server",
+    "Bytes",
     (
         _graph(
             "Server traffic",
@@ -143,6 +145,22 @@ _JOB_WIRE = Row(
             (_rate("fljob_trainer_received_bytes_total", "trainer"), "{{trainer}}"),
             unit="Bps",
         ),
+        _graph("Rows pushed", (_rate("fljob_server_received_rows_total", "table"), "{{table}}"), unit="rps"),
+        _graph("Rows pulled", (_rate("fljob_server_sent_rows_total", "table"), "{{table}}"), unit="rps"),
+        _graph(
+            "Compression of updates",
+            (
+                f"{_rate('fljob_server_plain_bytes_total', 'shard')}"
+                f" / {_rate('fljob_server_received_bytes_total', 'shard')}",
+                "shard {{shard}}",
+            ),
+            note="How many times larger the updates would be as plain numbers: packed ids and strategy.compression.",
+        ),
+    ),
+)
+_JOB_SERVER = Row(
+    "Parameter server",
+    (
         _graph(
             "Server calls",
             (_mean("fljob_server_pull_seconds", "job"), "pull"),
@@ -152,19 +170,79 @@ _JOB_WIRE = Row(
             unit="s",
             note="Mean seconds per call.",
         ),
-        _graph("Staged bytes", (_job("fljob_server_staged_bytes", "shard"), "shard {{shard}}"), unit="bytes"),
+        _graph(
+            "Slowest server calls",
+            *((_quantile("0.99", f"fljob_server_{call}_seconds"), call) for call in _CALLS),
+            unit="s",
+            note="99 % of the calls took no longer.",
+        ),
+        _graph(
+            "Calls under way",
+            (_job("fljob_server_calls", "shard, call"), "{{call}} at shard {{shard}}"),
+            note="Those that wait for a lock or for the other trainers' step are under way too.",
+        ),
+        _graph(
+            "Fold rate",
+            (
+                f"{_rate('fljob_server_folded_bytes_total', 'shard')}"
+                f" / {_rate('fljob_server_fold_seconds_total', 'shard')}",
+                _SHARDS,
+            ),
+            unit="Bps",
+            note="Bytes of float32 values folded per second spent folding.",
+        ),
+        _graph("Updates folded", (_rate("fljob_server_folded_updates_total", "shard"), _SHARDS), unit="cps"),
+        _graph(
+            "Updates that wait",
+            (_job("fljob_server_staged_updates", "shard"), "staged at shard {{shard}}"),
+            (_job("fljob_server_waiting_contributions", "shard"), "for their step at shard {{shard}}"),
+            note="Staged: held until the commit of their round. For their step: mode StepSync.",
+        ),
+        _graph(
+            "Memory of updates",
+            (_job("fljob_server_memory_bytes", "shard"), "used by shard {{shard}}"),
+            (_job("fljob_server_staged_bytes", "shard"), "staged at shard {{shard}}"),
+            (_job("fljob_server_memory_limit_bytes"), "budget"),
+            unit="bytes",
+        ),
+        _graph(
+            "Updates held in files",
+            (_rate("fljob_server_spilled_bytes_total", "shard"), _SHARDS),
+            unit="Bps",
+            note="Past the memory budget updates go to the scratch volume, which is slower.",
+        ),
+        _graph("Version", (_job("fljob_server_version", "shard"), _SHARDS)),
         _graph(
             "Staleness",
-            (_mean("fljob_server_staleness_updates", "shard"), "shard {{shard}}"),
-            note="Mean changes by others between a trainer's read and its contribution (StepSync, Async, Geo).",
+            (_mean("fljob_server_staleness_updates", "shard, mode"), "{{mode}}, shard {{shard}}"),
+            (_quantile("0.99", "fljob_server_staleness_updates"), "99 %"),
+            note="Changes by others between a trainer's read and its contribution (StepSync, Async, Geo, Buffered).",
         ),
         _graph(
             "Left out as too stale",
-            (_rate("fljob_server_stale_dropped_total", "shard"), "shard {{shard}}"),
+            (_rate("fljob_server_stale_dropped_total", "shard"), _SHARDS),
             unit="cps",
             note="Contributions staler than strategy.maxStaleness, per second.",
         ),
-        _graph("Version", (_job("fljob_server_version", "shard"), "shard {{shard}}")),
+        _graph("Rows held", (_job("fljob_server_table_rows", "table, shard"), "{{table}} at shard {{shard}}")),
+        _graph(
+            "Bytes of tables",
+            (_job("fljob_server_table_bytes", "table, shard"), "{{table}} at shard {{shard}}"),
+            unit="bytes",
+            note="With the server optimizer's state of the rows.",
+        ),
+        _graph(
+            "Age of the checkpoint",
+            (f"time() - max by (shard) (fljob_server_checkpoint_timestamp_seconds{{{JOB}}} > 0)", _SHARDS),
+            unit="s",
+        ),
+        _graph("Time of a checkpoint", (_job("fljob_server_checkpoint_duration_seconds", "shard"), _SHARDS), unit="s"),
+        _graph("Size of a checkpoint", (_job("fljob_server_checkpoint_bytes", "shard"), _SHARDS), unit="bytes"),
+        _graph(
+            "Checkpoints",
+            (_job("fljob_server_checkpoints_total", "shard, kind"), "{{kind}} of shard {{shard}}"),
+            note="Written since the shard's process began.",
+        ),
     ),
 )
 _JOB_TROUBLE = Row(
@@ -184,11 +262,6 @@ _JOB_TROUBLE = Row(
                 f"sum by (reason) (increase(fljob_server_rejected_total{{{JOB}}}[$__rate_interval]))",
                 "{{reason}}",
             ),
-        ),
-        _graph(
-            "Age of the checkpoint",
-            (f"time() - max by (shard) (fljob_server_checkpoint_timestamp_seconds{{{JOB}}} > 0)", "shard {{shard}}"),
-            unit="s",
         ),
         _graph("Rounds repeated", (_job("fljob_rounds_repeated_total"), "after a loss of server state")),
         _graph("Progress not written", (_job("fljob_progress_errors_total"), "failed writes")),
@@ -289,6 +362,6 @@ DASHBOARDS = (
             Variable("namespace", "label_values(fljob_job_info, namespace)"),
             Variable("job", 'label_values(fljob_job_info{namespace="$namespace"}, job)'),
         ),
-        rows=(_JOB_NOW, _JOB_LEARNING, _JOB_TIME, _JOB_WIRE, _JOB_TROUBLE),
+        rows=(_JOB_NOW, _JOB_LEARNING, _JOB_TIME, _JOB_WIRE, _JOB_SERVER, _JOB_TROUBLE),
     ),
 )

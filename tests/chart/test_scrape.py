@@ -29,7 +29,22 @@ from support.prometheus_queries import NamedQuery, alert_queries, dashboard_quer
 pytestmark = [pytest.mark.apiserver, pytest.mark.promtool]
 
 NAMESPACE, JOB = "chart-scrape", "movies"
-VALUES = {"wait": "updates", "reason": "DigestError", "trainer": "site-0", "shard": "0"}
+VALUES = {
+    "wait": "updates",
+    "reason": "DigestError",
+    "trainer": "site-0",
+    "shard": "0",
+    "table": "item_embedding",
+    "call": "push",
+    "mode": "Async",
+    "kind": "full",
+}
+# Of a job that is well; all other metrics are 1.
+WELL = {
+    "fljob_server_staged_updates": 0.0,
+    "fljob_server_waiting_contributions": 0.0,
+    "fljob_server_memory_limit_bytes": 100.0,
+}
 RUNNING_JOB = {
     "apiVersion": "fljob.dev/v1alpha1",
     "kind": "FLJob",
@@ -142,7 +157,8 @@ def _filled(table: Sequence[MetricName], constant: dict[str, str]) -> Metrics:
         elif row.kind == "counter":
             metrics.add(row.name, 1.0, **labels)
         else:
-            metrics.set(row.name, time.time() if row.name.endswith("_timestamp_seconds") else 1.0, **labels)
+            now = time.time() if row.name.endswith("_timestamp_seconds") else 1.0
+            metrics.set(row.name, WELL.get(row.name, now), **labels)
     return metrics
 
 

@@ -99,7 +99,10 @@ def test_it_serves_a_round_and_counts_it(program: Program) -> None:
     text = program.get("/metrics")[1]
     labels = '{job="movies",namespace="default",shard="0"}'
     assert f"fljob_server_version{labels} 0.0" in text
-    assert f"fljob_server_received_bytes_total{labels} {36 + 40 * 24}.0" in text
+    assert f"fljob_server_plain_bytes_total{labels} {36 + 40 * 24}.0" in text
+    assert (
+        f"fljob_server_received_bytes_total{labels} {36 + 40 * (8 + 1) + 16 + 5}.0" in text
+    )  # 40 ids that follow each other: a bit each
 
 
 def test_it_ends_well_when_the_coordinator_says_so(program: Program) -> None:

@@ -21,8 +21,8 @@ _METRIC = re.compile(r"\bfljob_\w+")
 _SELECTOR = re.compile(r"\b(?P<name>fljob_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 _LABEL = re.compile(r"(?P<label>\w+)\s*(?:=~|!~|!=|=)")
 
-# Counters with a label of their own: there is no series before the first straggler or refusal.
-ONLY_IN_TROUBLE = frozenset({"fljob_stragglers_total", "fljob_server_rejected_total"})
+# A counter with a label of its own: there is no series before the first straggler.
+ONLY_IN_TROUBLE = frozenset({"fljob_stragglers_total"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NamedQuery:
 
     @property
     def has_series_when_all_is_well(self) -> bool:
-        """Whether a job without stragglers and refusals has series for it."""
+        """Whether a job without stragglers has series for it."""
         return not self.metrics & ONLY_IN_TROUBLE
 
     def selectors(self) -> Iterator[tuple[str, frozenset[str]]]:

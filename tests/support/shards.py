@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from fljob_api import names, pki
-from fljob_api.metric_names import SERVER
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.checkpoints.shard_file import ShardPart, TablePart
 from fljob_runtime.messages import AcceptedUpdate, CommitResult
@@ -23,9 +22,9 @@ from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.encode import Payload, encode_update
 from fljob_runtime.transport.framing import blocks_to_proto
 from fljob_runtime.transport.identity import Identity
-from fljob_runtime.transport.metrics import Metrics
 from fljob_runtime.transport.server_client import ServerClient
 from fljob_runtime.transport.shard_client import SERVICE
+from fljob_runtime.transport.shard_metrics import ShardMetrics
 from fljob_runtime.transport.shard_service import ShardService
 from support.processes import wait_until
 
@@ -143,7 +142,7 @@ class Servers:
 
     services: list[ShardService]
     shards: list[Shard]
-    metrics: list[Metrics]
+    metrics: list[ShardMetrics]
     addresses: list[str]
     shutdowns: list[str]
     make: Callable[[str, str], Credentials]
@@ -166,7 +165,8 @@ class Servers:
         made = cls([], [], [], [], [], make, [])
         for number in range(num_shards):
             shard = Shard(config(tmp_path, shard=number, num_shards=num_shards, **changes))
-            metrics = Metrics(SERVER, {"namespace": "test", "job": "job", "shard": str(number)})
+            labels = {"namespace": "test", "job": "job", "shard": str(number), "mode": "Sync"}
+            metrics = ShardMetrics(shard, labels)
             service = ShardService(
                 shard,
                 make(names.ROLE_SERVER, str(number)),

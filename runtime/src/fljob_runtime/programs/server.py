@@ -18,7 +18,6 @@ from pathlib import Path
 from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
-from fljob_api.metric_names import SERVER
 from fljob_api.strategy import Mode
 from fljob_runtime.algorithms.modes import algorithm, exchange_rule, server_optimizer
 from fljob_runtime.compression import chain
@@ -37,7 +36,7 @@ from fljob_runtime.transport.errors import exit_code_of
 from fljob_runtime.transport.heap import keep_freed_pieces
 from fljob_runtime.transport.http import HttpPort
 from fljob_runtime.transport.identity import Identity
-from fljob_runtime.transport.metrics import Metrics
+from fljob_runtime.transport.shard_metrics import ShardMetrics
 from fljob_runtime.transport.shard_service import ShardService
 
 _GRACE_S = 1.0
@@ -78,9 +77,11 @@ def _serve(common: Common, flags: argparse.Namespace, config: JobConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, _: wanted.put((ExitCode.STOPPED, signal.Signals(got).name)))
     labels = {"namespace": config.namespace, "job": config.name, "shard": str(flags.shard)}
-    metrics = Metrics(SERVER, labels)
+    labels["mode"] = config.spec.strategy.mode.value
+    shard = Shard(_shard_config(flags, config))
+    metrics = ShardMetrics(shard, labels)
     service = ShardService(
-        Shard(_shard_config(flags, config)),
+        shard,
         _credentials(common, flags, config),
         metrics,
         num_trainers=len(config.spec.trainers),

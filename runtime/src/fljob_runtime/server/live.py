@@ -19,6 +19,7 @@ from fljob_runtime.parameters import Float32Array, Int64Array, RowSet
 from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.staging import Staged
 from fljob_runtime.server.versions import ShardModel
+from fljob_runtime.server.work import Work
 
 STEP_WAIT_S = 20.0  # then the trainer asks again, so that a call never outlives its caller for long
 
@@ -64,8 +65,11 @@ class _Member:
 class LiveRound:
     """The values of one round, from the first exchange to the cut."""
 
-    def __init__(self, base: ShardModel, rule: ExchangeRule, max_staleness: int | None = None) -> None:
+    def __init__(
+        self, base: ShardModel, rule: ExchangeRule, max_staleness: int | None = None, work: Work | None = None
+    ) -> None:
         self.round = base.newest + 1
+        self._work = work or Work()
         self._rule = rule
         self._max_staleness = max_staleness
         self._state = base.live_state()
@@ -102,6 +106,12 @@ class LiveRound:
                 staged.buffers.free()
             member.read_at = self._changes
             return Answer(member.applied, staleness, dropped, self._values(asked))
+
+    @property
+    def num_waiting(self) -> int:
+        """Return how many contributions wait for the others' of their step."""
+        with self._changed:
+            return len(self._waiting)
 
     def unfinished(self, trainers: Sequence[str]) -> tuple[str, ...]:
         """Return those of the trainers whose last exchange has not been applied."""
@@ -160,7 +170,8 @@ class LiveRound:
         return late + [f"{unknown} trainers that have not begun"] * (unknown > 0)
 
     def _apply(self, contributions: Sequence[tuple[Exchange, Staged]]) -> None:
-        self._rule.apply(self._state, [_contribution(asked, staged) for asked, staged in contributions])
+        with self._work.folding([staged for _, staged in contributions]):
+            self._rule.apply(self._state, [_contribution(asked, staged) for asked, staged in contributions])
         for _, staged in contributions:
             for name, rows in staged.rows.items():
                 self._touched[name][rows.positions] = True

@@ -29,6 +29,7 @@ from fljob_runtime.server.round_mean import RoundMean
 from fljob_runtime.server.saver import Place, Saver
 from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
+from fljob_runtime.server.work import Work
 
 if TYPE_CHECKING:
     from fljob_runtime.algorithms.server_optimizers import ServerOptimizer
@@ -77,18 +78,33 @@ class Named:
     round: int = 0
 
 
+@dataclass(frozen=True)
+class Load:
+    """What waits at a shard: updates staged and not folded, and contributions that wait for the others' of their step.
+
+    memory_bytes: what updates take, those on their way in too; spilled_bytes: what went to files since the start.
+    """
+
+    num_staged: int
+    staged_bytes: int
+    num_waiting: int
+    memory_bytes: int
+    spilled_bytes: int
+
+
 class Shard:
     """The part of the shared parameters that one server process holds."""
 
     def __init__(self, config: ShardConfig) -> None:
         self.config = config
+        self.work = Work()
         self._budget = Budget(config.memory_bytes, config.scratch)
         self._lock = threading.Lock()
         self._committing = threading.Lock()
         self._model: ShardModel | None = None
         self._staged: dict[str, Staged] = {}
         self._last_list: tuple[int, tuple[Named, ...]] | None = None
-        self._saver = _saver(config)
+        self.saver = _saver(config)
         self._live: LiveRound | None = None
 
     # Pushes.
@@ -128,6 +144,7 @@ class Shard:
             if header.round == 0:
                 self._check_complete(staged)
             self._keep(staged)
+            self.work.took(staged)
         except BaseException:
             intake.abort()
             raise
@@ -201,7 +218,9 @@ class Shard:
         if intake is None:
             return self._require_live(round_).exchange(asked, None)
         try:
-            return self._require_live(round_).exchange(asked, intake.finish(self.model().locate))
+            staged = intake.finish(self.model().locate)
+            self.work.took(staged)
+            return self._require_live(round_).exchange(asked, staged)
         except (MalformedError, StaleError):
             intake.abort()
             raise
@@ -216,7 +235,7 @@ class Shard:
             if self._model is None or round_ == 0:
                 raise NotReadyError("no version is committed yet; round 0 takes updates, not exchanges")
             if self._live is None:
-                self._live = LiveRound(self._model, config.exchange, config.max_staleness)
+                self._live = LiveRound(self._model, config.exchange, config.max_staleness, self.work)
             return self._live
 
     # Pulls.
@@ -255,9 +274,9 @@ class Shard:
             return self._saved(model, result) if checkpoint else result
 
     def _saved(self, model: ShardModel, result: CommitResult) -> CommitResult:
-        if self._saver is None:
+        if self.saver is None:
             raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint-dir")
-        file, *bases = self._saver.save(model).files
+        file, *bases = self.saver.save(model).files
         return replace(
             result,
             checkpoint=file.path,
@@ -282,8 +301,9 @@ class Shard:
         model = self._part_for(round_, updates[0].layout)
         if any(update.layout != model.layout for update in updates):
             raise LayoutMismatchError("the named updates have different layouts")
-        moved = [rebased(update, model) for update in updates] if self.config.buffered and round_ else updates
-        self._advance(model, round_, moved)
+        with self.work.folding(updates):
+            moved = [rebased(update, model) for update in updates] if self.config.buffered and round_ else updates
+            self._advance(model, round_, moved)
         with self._lock:
             self._model = model
             self._last_list = (round_, accepted)
@@ -386,8 +406,8 @@ class Shard:
                 self._model, self._last_list = model, None
                 for trainer in [t for t, u in self._staged.items() if u.header.round != version + 1]:
                     self._staged.pop(trainer).buffers.free()
-            if self._saver is not None:
-                self._saver.begin_anew()
+            if self.saver is not None:
+                self.saver.begin_anew()
             self._end_live(f"the servers went back to version {version}; begin the round again")
 
     def _load(self, version: int, files: Sequence[ShardFileName]) -> ShardModel:
@@ -428,8 +448,19 @@ class Shard:
     @property
     def staged_bytes(self) -> int:
         """Return the bytes of updates staged and not folded."""
+        return self.load().staged_bytes
+
+    def load(self) -> Load:
+        """Return what waits here and the memory that it takes."""
         with self._lock:
-            return sum(update.num_bytes for update in self._staged.values())
+            live, staged = self._live, list(self._staged.values())
+        return Load(
+            num_staged=len(staged),
+            staged_bytes=sum(update.num_bytes for update in staged),
+            num_waiting=0 if live is None else live.num_waiting,
+            memory_bytes=self._budget.used_bytes,
+            spilled_bytes=self._budget.spilled_bytes,
+        )
 
 
 def _saver(config: ShardConfig) -> Saver | None:

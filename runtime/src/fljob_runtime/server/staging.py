@@ -94,6 +94,16 @@ class Staged:
     rows: Mapping[str, StagedRows]
     buffers: Buffers = field(repr=False)
 
+    @property
+    def value_bytes(self) -> int:
+        """Return the bytes of its values as float32."""
+        return self.dense.nbytes + sum(part.values.nbytes for part in self.rows.values())
+
+    @property
+    def plain_bytes(self) -> int:
+        """Return the bytes that its payload has without compression."""
+        return self.value_bytes + sum(part.positions.nbytes + part.weights.nbytes for part in self.rows.values())
+
 
 class Locator(Protocol):
     """Turns row ids of a table into positions within the shard's part."""
@@ -127,6 +137,7 @@ class Budget:
         self.scratch = scratch
         self._limit = limit_bytes
         self._used = 0
+        self._spilled = 0
         self._idle: list[_UINT8] = []
         self._lock = threading.Lock()
 
@@ -135,6 +146,17 @@ class Budget:
         """Return the memory taken and not given back."""
         with self._lock:
             return self._used
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Return the bytes that went to files since the start."""
+        with self._lock:
+            return self._spilled
+
+    def spill(self, num_bytes: int) -> None:
+        """Count bytes that go to a file."""
+        with self._lock:
+            self._spilled += num_bytes
 
     def take(self, num_bytes: int) -> _UINT8 | None:
         """Return memory of at least this size; None when the update must go to a file."""
@@ -188,6 +210,7 @@ class Buffers:
             with tempfile.TemporaryFile(dir=self._budget.scratch, prefix="fljob-staged-") as file:
                 # Reserve the blocks now: a full disk under a memory map would kill the process.
                 os.posix_fallocate(file.fileno(), 0, total)
+                self._budget.spill(total)
                 return np.memmap(file, np.uint8, "r+", shape=(total,))
         except OSError as error:
             raise BusyError(

@@ -81,7 +81,14 @@ class Answered:
 
     answer: Answer
     tables: tuple[str, ...]
+    contributed: bool
     received: int
+
+    @property
+    def sent_rows(self) -> dict[str, int]:
+        """Return the rows of the answer, by table."""
+        values = self.answer.values[len(self.answer.values) - len(self.tables) :]
+        return {table: len(array) for table, array in zip(self.tables, values, strict=True)}
 
     @property
     def sent(self) -> int:
@@ -114,7 +121,8 @@ def answer_exchange(shard: Shard, messages: Iterator[bytes], require: Callable[[
     elif next(messages, None) is not None:
         raise MalformedError("an exchange with number 0 holds no data")
     answer = shard.exchange(asked, header.round, intake)
-    return Answered(answer, tuple(wanted), sum(block.num_bytes for block in header.blocks))
+    num_bytes = sum(block.num_bytes for block in header.blocks)
+    return Answered(answer, tuple(wanted), intake is not None, num_bytes)
 
 
 def _exchange(header: PushHeader, asked: pb.ExchangeHeader, wanted: Mapping[str, Int64Array]) -> Exchange:

@@ -5,6 +5,7 @@ Used by the three programs. A name that is not in the table cannot be exported.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -16,12 +17,14 @@ _KINDS: dict[str, type[MetricWrapperBase]] = {"counter": Counter, "gauge": Gauge
 
 
 class Metrics:
-    """The metric families of one program. `constant` gives the label values that all of them share."""
+    """The metric families of one program. `constant` gives label values to all families that have these labels."""
 
     def __init__(self, table: Sequence[MetricName], constant: Mapping[str, str]) -> None:
         self._registry = CollectorRegistry()
-        self._constant = dict(constant)
+        self._constants = {row.name: {k: v for k, v in constant.items() if k in row.labels} for row in table}
         self._families = {row.name: self._make(row) for row in table}
+        self._totals: dict[tuple[str, ...], float] = {}
+        self._lock = threading.Lock()
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
@@ -34,6 +37,14 @@ class Metrics:
         family = self._labelled(name, labels)
         assert isinstance(family, Counter), f"{name} is no counter"  # noqa: S101
         family.inc(amount)
+
+    def total(self, name: str, value: float, **labels: str) -> None:
+        """Raise a counter to a total that is counted elsewhere and only rises."""
+        key = (name, *labels.values())
+        with self._lock:
+            before = self._totals.get(key, 0.0)
+            self._totals[key] = max(before, value)
+        self.add(name, max(0.0, value - before), **labels)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add an observation to a histogram."""
@@ -52,10 +63,12 @@ class Metrics:
             family = Histogram(row.name, row.help, row.labels, registry=self._registry, buckets=buckets)
         else:
             family = _KINDS[row.kind](row.name, row.help, row.labels, registry=self._registry)
-        if row.labels and row.kind != "gauge" and set(row.labels) == set(self._constant):
-            family.labels(**self._constant)  # there from the start at 0: Prometheus' increase() misses a first 1
+        if row.labels and row.kind != "gauge" and set(row.labels) == set(self._constants[row.name]):
+            family.labels(
+                **self._constants[row.name]
+            )  # there from the start at 0: Prometheus' increase() misses a first 1
         return family
 
     def _labelled(self, name: str, labels: Mapping[str, str]) -> MetricWrapperBase:
         family = self._families[name]
-        return family.labels(**self._constant, **labels)
+        return family.labels(**self._constants[name], **labels)

@@ -7,7 +7,6 @@ once: one trainer's calls are bounded, so that none can keep the others or the c
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +37,8 @@ from fljob_runtime.transport.framing import (
     take_in,
     unpack,
 )
-from fljob_runtime.transport.metrics import Metrics
 from fljob_runtime.transport.shard_client import SERVICE
+from fljob_runtime.transport.shard_metrics import ShardMetrics
 
 CALLS_PER_TRAINER = 3
 _COORDINATOR_CALLS = 8
@@ -55,7 +54,7 @@ class ShardService:
         self,
         shard: Shard,
         credentials: Credentials,
-        metrics: Metrics,
+        metrics: ShardMetrics,
         *,
         num_trainers: int,
         on_shutdown: Callable[[str], None],
@@ -67,7 +66,6 @@ class ShardService:
         self._on_shutdown = on_shutdown
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._bytes = Counter[str]()
         workers = CALLS_PER_TRAINER * num_trainers + _COORDINATOR_CALLS
         self._server = grpc.server(ThreadPoolExecutor(workers, "shard-call"), options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((self._handlers(),))
@@ -117,17 +115,16 @@ class ShardService:
 
     def _push(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> pb.PushAck:
         caller = self._gate.require(context, names.ROLE_TRAINER)
-        with self._admitted(str(caller)), self._timed("fljob_server_push_seconds"):
+        with self._admitted(str(caller)), self._metrics.calling("push"):
             receipt = receive_push(self._shard, messages, self._speaks_for(context))
-        self._count("received", receipt.num_bytes)
-        self._metrics.set("fljob_server_staged_bytes", self._shard.staged_bytes)
+        self._metrics.received(receipt.num_bytes)
         return pb.PushAck(shard=receipt.shard, digest=receipt.digest, num_bytes=receipt.num_bytes)
 
     def _pull(self, request: pb.PullRequest, context: grpc.ServicerContext) -> Iterator[bytes]:
         caller = self._gate.caller(context)
         if caller.role not in _ALLOWED_NAMES:
             self._gate.require(context, names.ROLE_TRAINER)
-        with self._admitted(str(caller)), self._timed("fljob_server_pull_seconds"):
+        with self._admitted(str(caller)), self._metrics.calling("pull"):
             model = self._shard.model()
             dense = [] if request.without_dense else [model.dense(request.version)]
             wanted = located(model, request.rows)
@@ -136,31 +133,25 @@ class ShardService:
             blocks += [Block(t, BlockKind.ROW_VALUES, 4 * dims[t] * len(p)) for t, p in wanted.items()]
             yield pb.Chunk(blocks=blocks_to_proto(blocks)).SerializeToString()
             yield from data_chunks(chain(dense, _row_values(model, request.version, wanted, dims)))
-        self._count("sent", sum(block.num_bytes for block in blocks))
+        num_bytes = sum(block.num_bytes for block in blocks)
+        self._metrics.sent(num_bytes, {table: len(where) for table, where in wanted.items()})
 
     def _exchange(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         caller = self._gate.require(context, names.ROLE_TRAINER)
-        with self._admitted(str(caller)), self._timed("fljob_server_exchange_seconds"):
+        with self._admitted(str(caller)), self._metrics.calling("exchange"):
             answered = answer_exchange(self._shard, messages, self._speaks_for(context))
             yield from answered.chunks()
-        self._count("received", answered.received)
-        self._count("sent", answered.sent)
-        self._metrics.observe("fljob_server_staleness_updates", answered.answer.staleness)
-        if answered.answer.dropped:
-            self._metrics.add("fljob_server_stale_dropped_total")
+        self._metrics.received(answered.received)
+        self._metrics.sent(answered.sent, answered.sent_rows)
+        if answered.contributed:
+            self._metrics.contributed(answered.answer)
 
     def _commit(self, request: pb.CommitRequest, context: grpc.ServicerContext) -> pb.CommitAck:
         self._gate.require(context, names.ROLE_COORDINATOR)
         accepted = [Named(u.trainer, u.attempt, u.digest, u.round) for u in request.accepted]
-        with self._timed("fljob_server_commit_seconds"):
+        with self._metrics.calling("commit"):
             result = self._shard.commit(request.round, accepted, checkpoint=request.checkpoint, release=request.release)
-        for staleness in result.staleness:
-            self._metrics.observe("fljob_server_staleness_updates", staleness)
-        if not result.missing:
-            self._metrics.set("fljob_server_version", result.version)
-        if result.checkpoint:
-            self._metrics.set("fljob_server_checkpoint_timestamp_seconds", time.time())
-        self._metrics.set("fljob_server_staged_bytes", self._shard.staged_bytes)
+        self._metrics.committed(result)
         return pb.CommitAck(
             version=result.version,
             digest=result.digest,
@@ -174,9 +165,8 @@ class ShardService:
         self._gate.require(context, names.ROLE_COORDINATOR)
         if request.HasField("restore"):
             self._shard.restore(request.restore, [ShardFileName(file.path, file.digest) for file in request.files])
-            self._metrics.set("fljob_server_version", request.restore)
-        with self._lock:
-            received, sent = self._bytes["received"], self._bytes["sent"]
+            self._metrics.at(request.restore)
+        received, sent = self._metrics.bytes_of("received"), self._metrics.bytes_of("sent")
         return state_to_proto(self._shard.state(bytes_received=received, bytes_sent=sent))
 
     def _shutdown(self, request: pb.ShutdownRequest, context: grpc.ServicerContext) -> pb.ShutdownAck:
@@ -212,7 +202,7 @@ class ShardService:
 
     def _refuse(self, error: TransportError, context: grpc.ServicerContext) -> NoReturn:
         fault = fault_of(error)
-        self._metrics.add("fljob_server_rejected_total", reason=fault.error.__name__)
+        self._metrics.refused(fault.error.__name__)
         context.set_trailing_metadata(fault_metadata(error))
         context.abort(fault.status, str(error))
         raise error
@@ -229,19 +219,6 @@ class ShardService:
         finally:
             with self._lock:
                 self._open[caller] -= 1
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self._metrics.observe(name, time.monotonic() - start)
-
-    def _count(self, direction: str, num_bytes: int) -> None:
-        with self._lock:
-            self._bytes[direction] += num_bytes
-        self._metrics.add(f"fljob_server_{direction}_bytes_total", num_bytes)
 
 
 def receive_push(shard: Shard, messages: Iterator[bytes], require: Callable[[str], object]) -> Receipt:

@@ -26,6 +26,25 @@ def test_a_counter_adds_up(metrics: Metrics) -> None:
     assert b'fljob_server_received_bytes_total{job="movies",namespace="ml",shard="0"} 7.0' in metrics.text()
 
 
+def test_a_counter_follows_a_total_that_is_counted_elsewhere(metrics: Metrics) -> None:
+    for total in (3, 3, 7):
+        metrics.total("fljob_server_folded_bytes_total", total)
+    assert b'fljob_server_folded_bytes_total{job="movies",namespace="ml",shard="0"} 7.0' in metrics.text()
+
+
+def test_totals_are_held_apart_by_their_labels(metrics: Metrics) -> None:
+    for table, total in (("users", 2), ("items", 5), ("users", 3)):
+        metrics.total("fljob_server_received_rows_total", total, table=table)
+    assert b'shard="0",table="users"} 3.0' in metrics.text()
+    assert b'shard="0",table="items"} 5.0' in metrics.text()
+
+
+def test_a_label_that_few_families_have_is_given_to_these() -> None:
+    text = Metrics(SERVER, {**LABELS, "mode": "Geo"}).text()
+    assert b'fljob_server_staleness_updates_count{job="movies",mode="Geo",namespace="ml",shard="0"} 0.0' in text
+    assert b'fljob_server_pull_seconds_count{job="movies",namespace="ml",shard="0"} 0.0' in text
+
+
 def test_a_histogram_counts(metrics: Metrics) -> None:
     metrics.observe("fljob_server_push_seconds", 0.2)
     assert b'fljob_server_push_seconds_count{job="movies",namespace="ml",shard="0"} 1.0' in metrics.text()
