@@ -77,26 +77,30 @@ def _flat(site: SiteDescription) -> dict[str, Any]:
 
 
 def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
-    table = _table("site", "users", "train rows", "samples", "test pairs", "")
+    columns = list(next(iter(sites.values())).ids) if sites else []
+    table = _table("site", *(f"{name}s" for name in columns), "train rows", "samples", "test rows", "")
     most = max((site.num_samples for site in sites.values()), default=1)
     for name, site in sites.items():
-        counts = (site.num_site_users, site.num_train, site.num_samples, site.num_test_pairs)
+        counts = (*(site.num_site_ids[c] for c in columns), site.num_train, site.num_samples, site.num_test)
         table.add_row(name, *(f"{count:,}" for count in counts), bar(site.num_samples, most))
     _console().print(table)
 
 
 def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
-    table = _table("site", "users", "items", "train rows", "samples", "test pairs", "positive", "")
+    first = sites[0].manifest
+    columns = [name for name in first.ids if all(name in site.manifest.num_site_ids for site in sites)]
+    table = _table("site", *(f"{name}s" for name in columns), "train rows", "samples", "test rows", "positive", "")
     most = max((site.manifest.num_samples for site in sites), default=1)
     for site in sites:
         m = site.manifest
-        counts = (m.num_site_users, site.num_distinct_items, m.num_train, m.num_samples, m.num_test_pairs)
+        counts = (*(m.num_site_ids[name] for name in columns), m.num_train, m.num_samples, m.num_test)
         rate = f"{site.positive_rate:.1%}"
         table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
     console = _console()
     console.print(table)
-    first = sites[0].manifest
-    console.print(f"dataset {first.dataset}: {first.num_users:,} users and {first.num_items:,} items in all sites")
+    sizes = ", ".join(f"{count:,} {name}s" for name, count in first.ids.items())
+    numbers = f"; numbers: {', '.join(first.features)}" if first.features else ""
+    console.print(f"dataset {first.dataset}: {sizes} in all sites{numbers}")
     best = {site.manifest.best_auc for site in sites if site.manifest.best_auc is not None}
     if best:
         console.print(f"best AUC that any model can reach here: {min(best):.4f} to {max(best):.4f} by site")

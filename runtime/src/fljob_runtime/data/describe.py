@@ -11,10 +11,9 @@ from fljob_runtime.data.store import MANIFEST, SiteManifest, read_manifest, read
 
 @dataclass(frozen=True)
 class SiteDescription:
-    """One site: its manifest, how many distinct items it trains on, and the share of positive labels."""
+    """One site: its manifest, and the share of positive labels."""
 
     manifest: SiteManifest
-    num_distinct_items: int
     positive_rate: float
 
 
@@ -34,9 +33,8 @@ def describe_folder(folder: Path) -> tuple[SiteDescription, ...]:
 def _describe(folder: Path) -> SiteDescription:
     manifest = read_manifest(folder)
     tables = read_tables(folder, manifest)
-    items = len(set(tables.train["item"].tolist()))
     if manifest.negatives_per_positive:
         rate = 1.0 / (1 + manifest.negatives_per_positive)
     else:
         rate = float(tables.train["label"].mean())
-    return SiteDescription(manifest, items, rate)
+    return SiteDescription(manifest, rate)

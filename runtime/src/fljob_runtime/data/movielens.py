@@ -20,7 +20,6 @@ from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteD
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
-from fljob_runtime.schema import Schema
 
 PARTITIONS = ("zip", "equal", "none")
 
@@ -44,11 +43,11 @@ class MovieLens(SiteData):
         tables = read_tables(request.folder, manifest)
         if manifest.negatives_per_positive == 0:
             raise DataError(request.folder, f"holds dataset {manifest.dataset!r} with labels, not movielens positives")
-        self.schema = Schema({"user": manifest.num_users, "item": manifest.num_items})
+        self.schema = manifest.schema
         self._users, self._items = tables.train["user"], tables.train["item"]
         self._negatives = parameters.negatives
         try:
-            self._positives = Positives(self._users, self._items, manifest.num_items)
+            self._positives = Positives(self._users, self._items, self.schema.num_ids("item"))
         except ValueError as error:
             raise DataError(request.folder, str(error)) from error
         self._held_out = _held_out(tables)
@@ -140,12 +139,11 @@ def _site(data: LeaveOneOut, name: str, members: Ids) -> tuple[SiteManifest, Sit
     manifest = SiteManifest(
         dataset="movielens",
         site=name,
-        num_users=len(data.zip_codes),
-        num_items=data.num_items,
-        num_site_users=len(members),
+        ids={"user": len(data.zip_codes), "item": data.num_items},
+        num_site_ids={"user": len(members), "item": len(np.unique(data.items[mine]))},
         num_train=int(mine.sum()),
         num_samples=int(mine.sum()) * 5,
-        num_test_pairs=len(test["user"]),
+        num_test=len(test["user"]),
         negatives_per_positive=4,
         best_auc=None,
         notes=f"test negatives {origin}; {dropped} that equal the user's own test item were dropped",

@@ -21,30 +21,40 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from fljob_runtime.data.errors import DataError
+from fljob_runtime.schema import Schema
 
 MANIFEST = "manifest.json"
 TRAIN = "train.parquet"
 TEST = "test.parquet"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class SiteManifest:
-    """What a site's folder holds. negatives_per_positive 0: train.parquet has labels of its own."""
+    """What a site's folder holds.
+
+    ids: column of ids -> how many there are at all sites together; num_site_ids: how many different ones this site has.
+    features: columns of numbers. negatives_per_positive 0: train.parquet has labels of its own.
+    """
 
     dataset: str
     site: str
-    num_users: int
-    num_items: int
-    num_site_users: int
+    ids: Mapping[str, int]
+    num_site_ids: Mapping[str, int]
     num_train: int
     num_samples: int
-    num_test_pairs: int
+    num_test: int
     negatives_per_positive: int
     best_auc: float | None
     notes: str
     digests: Mapping[str, str]
+    features: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def schema(self) -> Schema:
+        """Return the columns that a model can read."""
+        return Schema(dict(self.ids), dict.fromkeys(self.features, ()))
 
 
 _MANIFEST = TypeAdapter(SiteManifest)
@@ -52,7 +62,10 @@ _MANIFEST = TypeAdapter(SiteManifest)
 
 @dataclass(frozen=True)
 class SiteTables:
-    """Columns of a site. train: user, item (and label); test: user, item, label, group (user's rank group or -1)."""
+    """Columns of a site: those of the manifest; train a label too unless negatives are drawn, test a label and a group.
+
+    A group is that of the examples that are ranked against each other, -1 where nothing is ranked.
+    """
 
     train: Mapping[str, NDArray[Any]]
     test: Mapping[str, NDArray[Any]]
@@ -101,7 +114,9 @@ def read_manifest(folder: Path) -> SiteManifest:
     """Read manifest.json; raises DataError when it is absent, malformed or of another schema version."""
     path = folder / MANIFEST
     try:
-        manifest = _MANIFEST.validate_json(path.read_bytes(), strict=True)
+        text = path.read_bytes()
+        _check_version(path, text)
+        manifest = _MANIFEST.validate_json(text, strict=True)
     except FileNotFoundError as error:
         hint = "make it with `fljob data import` or `fljob data generate`"
         raise DataError(folder, f"no {MANIFEST}: not a site's folder; {hint}") from error
@@ -110,21 +125,29 @@ def read_manifest(folder: Path) -> SiteManifest:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()[:3])
         raise DataError(path, f"not a site's manifest: {faults}") from error
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise DataError(
-            path, f"schema version {manifest.schema_version}; this program reads {SCHEMA_VERSION}: import again"
-        )
     return manifest
+
+
+def _check_version(path: Path, text: bytes) -> None:
+    """Refuse another version before its fields are held against this one's."""
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return  # not a manifest at all: the caller says so
+    if version != SCHEMA_VERSION:
+        raise DataError(path, f"schema version {version}; this program reads {SCHEMA_VERSION}: import again")
 
 
 def read_tables(folder: Path, manifest: SiteManifest, *, verify: bool = True) -> SiteTables:
     """Read and check both files; raises DataError with file and column on any fault."""
-    train_columns = ("user", "item") if manifest.negatives_per_positive else ("user", "item", "label")
-    train = _read(folder / TRAIN, train_columns, manifest, verify=verify)
-    test = _read(folder / TEST, ("user", "item", "label", "group"), manifest, verify=verify)
-    for name, columns, wanted in ((TRAIN, train, manifest.num_train), (TEST, test, manifest.num_test_pairs)):
-        if len(columns["user"]) != wanted:
-            raise DataError(folder / name, f"{len(columns['user'])} rows; the manifest says {wanted}")
+    columns = (*manifest.ids, *manifest.features)
+    labelled = columns if manifest.negatives_per_positive else (*columns, "label")
+    train = _read(folder / TRAIN, labelled, manifest, verify=verify)
+    test = _read(folder / TEST, (*columns, "label", "group"), manifest, verify=verify)
+    for name, table, wanted in ((TRAIN, train, manifest.num_train), (TEST, test, manifest.num_test)):
+        found = len(next(iter(table.values())))
+        if found != wanted:
+            raise DataError(folder / name, f"{found} rows; the manifest says {wanted}")
     return SiteTables(train, test)
 
 
@@ -140,8 +163,9 @@ def _read(path: Path, columns: tuple[str, ...], manifest: SiteManifest, *, verif
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise DataError(path, f"no such column; there are {table.column_names}", column=missing[0])
-    values = {name: _column(path, name, table.column(name)) for name in columns}
-    for name, limit in (("user", manifest.num_users), ("item", manifest.num_items)):
+    floats = {"label", *manifest.features}
+    values = {name: _column(path, name, table.column(name), is_float=name in floats) for name in columns}
+    for name, limit in manifest.ids.items():
         bad = np.flatnonzero((values[name] < 0) | (values[name] >= limit))
         if len(bad):
             problem = f"id {values[name][bad[0]]} is not in 0..{limit - 1}"
@@ -149,15 +173,17 @@ def _read(path: Path, columns: tuple[str, ...], manifest: SiteManifest, *, verif
     return values
 
 
-def _column(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[Any]:
-    kind = np.float32 if name == "label" else np.int64
+def _column(path: Path, name: str, column: pa.ChunkedArray, *, is_float: bool) -> NDArray[Any]:
+    kind = np.float32 if is_float else np.int64
     if column.null_count:
         raise DataError(path, f"{column.null_count} values are missing", column=name)
-    if not (pa.types.is_integer(column.type) or (name == "label" and pa.types.is_floating(column.type))):
+    if not (pa.types.is_integer(column.type) or (is_float and pa.types.is_floating(column.type))):
         raise DataError(path, f"type {column.type}; expected {np.dtype(kind).name}", column=name)
     values: NDArray[Any] = column.to_numpy().astype(kind)
-    if name == "label":
-        bad = np.flatnonzero(~((values == 0) | (values == 1)))
+    if is_float:
+        fine = (values == 0) | (values == 1) if name == "label" else np.isfinite(values)
+        bad = np.flatnonzero(~fine)
         if len(bad):
-            raise DataError(path, f"label {values[bad[0]]} is neither 0 nor 1", line=int(bad[0]) + 1, column=name)
+            problem = "is neither 0 nor 1" if name == "label" else "is not finite"
+            raise DataError(path, f"{name} {values[bad[0]]} {problem}", line=int(bad[0]) + 1, column=name)
     return values

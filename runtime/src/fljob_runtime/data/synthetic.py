@@ -20,7 +20,6 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, pairs, shuffled
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
-from fljob_runtime.schema import Schema
 
 
 class SyntheticParameters(ParametersModel):
@@ -58,7 +57,7 @@ class Synthetic(SiteData):
                     request.folder, f"holds dataset {manifest.dataset!r} without labels, not synthetic data"
                 )
             tables = read_tables(request.folder, manifest)
-        self.schema = Schema({"user": manifest.num_users, "item": manifest.num_items})
+        self.schema = manifest.schema
         self.best_auc = manifest.best_auc
         self._train = pairs(tables.train["user"], tables.train["item"], tables.train["label"])
         self._held_out = HeldOut(pairs(tables.test["user"], tables.test["item"], tables.test["label"]))
@@ -94,12 +93,11 @@ def generate_site(parameters: SyntheticParameters, request: OpenRequest) -> tupl
     manifest = SiteManifest(
         dataset="synthetic",
         site=request.site,
-        num_users=p.users_per_site * request.num_sites,
-        num_items=p.items,
-        num_site_users=p.users_per_site,
+        ids={"user": p.users_per_site * request.num_sites, "item": p.items},
+        num_site_ids={"user": p.users_per_site, "item": len(np.unique(train[1]))},
         num_train=len(train[0]),
         num_samples=len(train[0]),
-        num_test_pairs=len(test[0]),
+        num_test=len(test[0]),
         negatives_per_positive=0,
         best_auc=expected_auc(test[3]),
         notes=f"generated from seed {request.seed}",

@@ -16,7 +16,7 @@ from fljob_runtime.data.synthetic import SyntheticParameters, generate_sites
 def test_every_site_below_a_folder_is_described_by_name(tmp_path: Path) -> None:
     write_sites(tmp_path, {"site-1": site(), "site-0": site(train=[(0, 0), (1, 0), (1, 2)])})
     described = describe_folder(tmp_path)
-    assert [(d.manifest.num_train, d.num_distinct_items) for d in described] == [(3, 2), (2, 2)]
+    assert [(d.manifest.num_train, d.manifest.num_site_ids["item"]) for d in described] == [(3, 2), (2, 2)]
 
 
 def test_one_sites_own_folder_is_described(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def source(tmp_path: Path) -> Path:
 
 def test_sites_are_the_first_character_of_the_zip_code(source: Path, tmp_path: Path) -> None:
     sites = import_movielens(source, tmp_path / "out").sites
-    counts = {name: (site.num_site_users, site.num_train, site.num_test_pairs) for name, site in sites.items()}
+    counts = {name: (site.num_site_ids["user"], site.num_train, site.num_test) for name, site in sites.items()}
     # pairs: site-0 has user 2 (the positive, 2 negatives); site-4 users 1 (1 + 1) and 3 (1 + 2)
     assert counts == {"site-0": (1, 1, 3), "site-4": (2, 3, 5)}
 
@@ -45,12 +45,12 @@ def test_a_zip_code_with_a_letter_makes_a_site_of_its_own(tmp_path: Path) -> Non
 
 def test_users_are_dealt_equally(source: Path, tmp_path: Path) -> None:
     sites = import_movielens(source, tmp_path / "out", partition="equal", num_sites=2).sites
-    assert {name: site.num_site_users for name, site in sites.items()} == {"site-0": 2, "site-1": 1}
+    assert {name: site.num_site_ids["user"] for name, site in sites.items()} == {"site-0": 2, "site-1": 1}
 
 
 def test_without_a_partition_all_is_one_site(source: Path, tmp_path: Path) -> None:
     sites = import_movielens(source, tmp_path / "out", partition="none").sites
-    assert {name: site.num_site_users for name, site in sites.items()} == {"site-0": 3}
+    assert {name: site.num_site_ids["user"] for name, site in sites.items()} == {"site-0": 3}
 
 
 def test_an_unknown_partition_lists_the_known(source: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_importing_other_data_overwrites_nothing(source: Path, tmp_path: Path) -
 def test_the_manifest_says_how_many_test_negatives_were_dropped(tmp_path: Path) -> None:
     site = import_movielens(write_ncf(tmp_path / "source"), tmp_path / "out", partition="none").sites["site-0"]
     assert site.notes == "test negatives published; 1 that equal the user's own test item were dropped"
-    assert site.num_test_pairs == 199
+    assert site.num_test == 199
 
 
 def test_an_epoch_has_every_positive_and_the_asked_negatives(source: Path, tmp_path: Path) -> None:
@@ -132,15 +132,15 @@ def test_movielens_1m_splits_into_the_ten_published_sites(tmp_path: Path) -> Non
     report = import_movielens(Path(os.environ["FLJOB_TEST_DATA"]), tmp_path)
     sites = [report.sites[f"site-{digit}"] for digit in range(10)]
     assert [site.num_samples for site in sites] == SAMPLES
-    assert [site.num_site_users for site in sites] == SITE_USERS
+    assert [site.num_site_ids["user"] for site in sites] == SITE_USERS
     assert (len(report.sites), report.num_samples) == (10, 4_970_845)
-    assert sum(site.num_test_pairs for site in sites) == 603_844
-    assert {(site.num_users, site.num_items) for site in sites} == {(6040, 3706)}
+    assert sum(site.num_test for site in sites) == 603_844
+    assert {(site.ids["user"], site.ids["item"]) for site in sites} == {(6040, 3706)}
 
 
 @pytest.mark.data
 def test_movielens_100k_leaves_one_out_per_user(tmp_path: Path) -> None:
     report = import_movielens(Path(os.environ["FLJOB_TEST_DATA"]) / "ml-100k", tmp_path, partition="none")
     site = report.sites["site-0"]
-    assert (site.num_site_users, site.num_items, site.num_train) == (943, 1682, 99_057)
-    assert site.num_test_pairs == 94_300
+    assert (site.num_site_ids["user"], site.ids["item"], site.num_train) == (943, 1682, 99_057)
+    assert site.num_test == 94_300

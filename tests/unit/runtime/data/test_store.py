@@ -82,10 +82,10 @@ def test_a_folder_without_a_manifest_is_no_site(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "where"),
     [
-        ("num_users", "many", "num_users: .*integer"),
-        ("num_items", None, "num_items: .*integer"),
+        ("num_train", "many", "num_train: .*integer"),
+        ("ids", {"user": 2, "item": None}, r"ids\.item: .*integer"),
         ("digests", [], "digests: "),
-        ("schema_version", 99, "schema version 99; this program reads 1: import again"),
+        ("schema_version", 99, "schema version 99; this program reads 2: import again"),
     ],
 )
 def test_a_mistyped_manifest_is_refused(folder: Path, key: str, value: Any, where: str) -> None:
@@ -132,6 +132,34 @@ def test_malformed_labels_are_refused(folder: Path, label: list[Any], where: str
     rewrite(folder, "test.parquet", {"user": [0, 0], "item": [1, 2], "group": [0, 0], "label": label})
     with pytest.raises(DataError, match=where):
         read_tables(folder, read_manifest(folder))
+
+
+@pytest.mark.parametrize(
+    ("price", "where"),
+    [
+        ([1.0, float("nan")], r"train\.parquet, line 2, column price: price nan is not finite"),
+        ([float("inf"), 1.0], r"line 1, column price: price inf is not finite"),
+        (["1", "2"], r"column price: type string; expected float32"),
+        ([1.0, None], r"column price: 1 values are missing"),
+    ],
+)
+def test_malformed_numbers_are_refused(folder: Path, price: list[Any], where: str) -> None:
+    change(folder, "features", ["price"])
+    rewrite(folder, "train.parquet", {**GOOD, "price": price})
+    with pytest.raises(DataError, match=where):
+        read_tables(folder, read_manifest(folder))
+
+
+def test_columns_of_numbers_are_read_as_float32(folder: Path) -> None:
+    change(folder, "features", ["price"])
+    test = {"user": [0, 0], "item": [1, 2], "group": [0, 0], "label": [1.0, 0.0]}
+    rewrite(folder, "train.parquet", {**GOOD, "price": [1, 2]})
+    rewrite(folder, "test.parquet", {**test, "price": [0.5, 1.5]})
+    manifest = read_manifest(folder)
+    tables = read_tables(folder, manifest)
+    assert manifest.schema.feature_shape("price") == ()
+    assert tables.train["price"].dtype == np.float32
+    assert tables.test["price"].tolist() == [0.5, 1.5]
 
 
 def test_labels_of_training_are_asked_for_where_there_are_no_positives_alone(folder: Path) -> None:

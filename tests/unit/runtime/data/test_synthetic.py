@@ -63,8 +63,8 @@ def test_users_belong_to_one_site_each() -> None:
 
 def test_counts_follow_from_the_parameters() -> None:
     manifest, _ = generate_site(SMALL, request())
-    assert (manifest.num_users, manifest.num_items) == (90, 40)
-    assert (manifest.num_samples, manifest.num_test_pairs) == (600, 150)
+    assert manifest.ids == {"user": 90, "item": 40}
+    assert (manifest.num_samples, manifest.num_test) == (600, 150)
 
 
 def test_a_folder_holds_the_same_as_memory(tmp_path: Path) -> None:
