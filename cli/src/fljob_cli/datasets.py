@@ -38,6 +38,25 @@ def import_movielens(source: Path, out: Path, *, partition: str, num_sites: int,
     sys.stdout.write(f"{made.num_samples:,} samples an epoch in {len(made.sites)} sites under {out}\n")
 
 
+def import_table(source: Path, out: Path, *, label: str, ids: str, numbers: str, chosen: Mapping[str, Any]) -> None:
+    """Import a table of one's own and print what each site got; ids, numbers: comma-separated columns."""
+    from fljob_runtime.data.tabular import TableImport  # noqa: PLC0415 - heavy
+    from fljob_runtime.data.tabular import import_table as run_import  # noqa: PLC0415 - heavy
+
+    plan = TableImport(label=label, ids=_names(ids), features=_names(numbers), **chosen)
+    console = Console(stderr=True, highlight=False)
+    with _data_errors(), console.status("reading", spinner="line") as status:
+        made = run_import(source, out, plan, on_progress=status.update)
+    _print_sites(made)
+    sys.stdout.write(
+        f"{sum(s.num_train + s.num_test for s in made.values()):,} rows in {len(made)} sites under {out}\n"
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
 def generate_synthetic(out: Path, *, sites: int, seed: int, parameters: Mapping[str, int]) -> None:
     """Write the sites of the synthetic dataset and print what each one got."""
     from fljob_runtime.data.synthetic import SyntheticParameters, generate_sites  # noqa: PLC0415 - heavy

@@ -24,6 +24,7 @@ BUILT_IN_MODULES = (
     "fljob_runtime.models.ncf",
     "fljob_runtime.data.movielens",
     "fljob_runtime.data.synthetic",
+    "fljob_runtime.data.tabular",
     "fljob_runtime.training.optimizers",
     "fljob_runtime.selection",
     "fljob_runtime.algorithms.server_optimizers",

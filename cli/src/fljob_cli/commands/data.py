@@ -37,6 +37,39 @@ def movielens(
     import_movielens(source, out, partition=partition, num_sites=sites, seed=seed)
 
 
+@importers.command()
+def table(  # noqa: PLR0913, PLR0917 - an option each
+    source: Annotated[
+        Path, typer.Option(help="A CSV, TSV or Parquet file, or a folder of such; the first line names.")
+    ],
+    out: Out,
+    label: Annotated[str, typer.Option(help="Column of labels, 0 or 1.")],
+    ids: Annotated[str, typer.Option(help="Columns of ids, comma-separated: numbers or text, each gets a table.")],
+    numbers: Annotated[str, typer.Option(help="Columns of numbers, comma-separated.")] = "",
+    partition: Annotated[
+        str, typer.Option(help="column: --column names the site; equal; dirichlet: uneven classes; quantity.")
+    ] = "equal",
+    column: Annotated[
+        str, typer.Option(help="Names the sites (column), or is the class (dirichlet; else labels).")
+    ] = "",
+    unit: Annotated[str, typer.Option(help="Column whose equal values stay at one site, such as the user.")] = "",
+    alpha: Annotated[float, typer.Option(help="Of dirichlet and quantity: the smaller, the more uneven.")] = 0.5,
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites, unless a column names them.")] = 10,
+    test_share: Annotated[float, typer.Option(help="Share of each site's rows that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Draws sites and test rows.")] = 0,
+) -> None:
+    """Spread a table of labelled rows over sites, for the dataset `tabular`.
+
+    Example: fljob data import table --source clicks.csv --label click --ids user,item --partition column --column shop
+    --out sites
+    """
+    from fljob_cli.datasets import import_table  # noqa: PLC0415 - heavy
+
+    chosen = {"partition": partition, "num_sites": sites, "column": column, "unit": unit}
+    chosen |= {"alpha": alpha, "test_share": test_share, "seed": seed}
+    import_table(source, out, label=label, ids=ids, numbers=numbers, chosen=chosen)
+
+
 @generators.command()
 def synthetic(
     out: Out,

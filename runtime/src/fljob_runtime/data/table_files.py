@@ -1,0 +1,137 @@
+"""Tables as somebody has them, CSV, TSV or Parquet, read with every fault named by file, line and column.
+
+Used by `tabular`'s import. Lines are counted from 1, without a header's; in a folder the files go by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fljob_runtime.data.errors import DataError
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_KINDS = (*_DELIMITERS, ".parquet")
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """The columns of one table. files: (path, rows) of what it was read from, in order."""
+
+    path: Path
+    table: pa.Table
+    files: tuple[tuple[Path, int], ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Return the number of rows."""
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return a column without missing values; raises DataError."""
+        values = self.table.column(name)
+        if values.null_count:
+            raise self._fault(name, pc.is_null(values), "the value is missing")
+        return values
+
+    def ids(self, name: str) -> tuple[NDArray[np.int64], int]:
+        """Return values as numbers from 0, by their first appearance, int64 [N], and how many there are."""
+        values = self.column(name)
+        if pa.types.is_floating(values.type):
+            raise DataError(self.path, f"type {values.type}; ids are whole numbers or text", column=name)
+        encoded = values.combine_chunks().dictionary_encode()
+        return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
+
+    def numbers(self, name: str) -> NDArray[np.float32]:
+        """Return finite numbers, float32 [N]; raises DataError."""
+        values = self._numeric(name)
+        with np.errstate(over="ignore"):  # looked at below
+            found: NDArray[np.float32] = values.to_numpy().astype(np.float32)
+        bad = ~np.isfinite(found)
+        if bad.any():
+            raise self._fault(name, pa.array(bad), "not a finite number in float32")
+        return found
+
+    def labels(self, name: str) -> NDArray[np.float32]:
+        """Return labels 0 and 1, float32 [N]; raises DataError."""
+        found: NDArray[np.float32] = self._numeric(name).to_numpy().astype(np.float32)
+        bad = ~((found == 0) | (found == 1))
+        if bad.any():
+            raise self._fault(name, pa.array(bad), "a label is 0 or 1")
+        return found
+
+    def _numeric(self, name: str) -> pa.ChunkedArray:
+        values = self.column(name)
+        if pa.types.is_boolean(values.type):
+            return values.cast(pa.int8())
+        if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            raise DataError(self.path, f"type {values.type}; numbers are needed", column=name)
+        return values
+
+    def _fault(self, name: str, bad: pa.Array, problem: str) -> DataError:
+        row = int(pc.index(bad, value=True).as_py())
+        value = self.table.column(name)[row].as_py()
+        for path, count in self.files:
+            if row < count:
+                return DataError(path, f"{value!r}: {problem}", line=row + 1, column=name)
+            row -= count
+        raise AssertionError(f"row {row} lies behind the last file")
+
+
+def read_source(source: Path, columns: Sequence[str], numbers: Sequence[str]) -> SourceTable:
+    """Read some columns, and some of numbers, of a file or of all CSV, TSV and Parquet files of a folder.
+
+    Raises DataError.
+    """
+    paths = sorted(p for p in source.iterdir() if p.suffix in _KINDS) if source.is_dir() else [source]
+    if not paths:
+        raise DataError(source, f"no file that ends in {', '.join(_KINDS)}")
+    tables = [_read(path, columns, numbers) for path in paths]
+    try:
+        whole = pa.concat_tables(tables)
+    except pa.ArrowInvalid as error:
+        raise DataError(source, f"its files have different types of columns: {error}") from error
+    if whole.num_rows == 0:
+        raise DataError(source, "no rows")
+    return SourceTable(source, whole, tuple((p, t.num_rows) for p, t in zip(paths, tables, strict=True)))
+
+
+def _read(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+    wanted = list(dict.fromkeys([*columns, *numbers]))
+    if path.suffix not in _KINDS:
+        raise DataError(path, f"cannot tell what it is: its name must end in {', '.join(_KINDS)}")
+    try:
+        if path.suffix == ".parquet":
+            names = pq.read_schema(path).names
+        else:
+            with pa_csv.open_csv(path, parse_options=_options(path)) as reader:
+                names = reader.schema.names
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise DataError(path, f"no such column; there are {names}", column=missing[0])
+        if path.suffix == ".parquet":
+            return pq.read_table(path, columns=wanted)
+        return _read_text(path, wanted, numbers)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(path, f"cannot be read: {error}") from error
+
+
+def _read_text(path: Path, columns: list[str], numbers: Sequence[str]) -> pa.Table:
+    keep = pa_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(numbers, pa.float64()))
+    try:
+        return pa_csv.read_csv(path, parse_options=_options(path), convert_options=keep)
+    except pa.ArrowInvalid:  # read again by one thread, which can tell the line
+        one = pa_csv.ReadOptions(use_threads=False)
+        return pa_csv.read_csv(path, read_options=one, parse_options=_options(path), convert_options=keep)
+
+
+def _options(path: Path) -> pa_csv.ParseOptions:
+    return pa_csv.ParseOptions(delimiter=_DELIMITERS[path.suffix])

@@ -1,0 +1,191 @@
+"""The `tabular` dataset: labelled rows of one's own, from CSV or Parquet, with columns of ids and of numbers.
+
+The import reads one file or a folder of them, numbers the ids, splits off a test set and spreads the rows over sites.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fljob_runtime.data import partition
+from fljob_runtime.data.datasets import OpenRequest
+from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.examples import Examples, HeldOut, SiteData, shuffled
+from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
+from fljob_runtime.data.table_files import SourceTable, read_source
+from fljob_runtime.registry import NoParameters, RegistryKind, register
+
+RESERVED = ("label", "group")
+PARTITIONS = ("column", "equal", "dirichlet", "quantity")
+_MAX_SITES = 128
+
+
+@register(RegistryKind.DATASET, "tabular", NoParameters)
+class Tabular(SiteData):
+    """One site's labelled rows."""
+
+    needs_folder: ClassVar[bool] = True
+
+    def __init__(self, parameters: NoParameters, request: OpenRequest) -> None:  # noqa: ARG002 - one signature for all
+        if request.folder is None:
+            raise DataError(request.site, "the tabular dataset needs a folder: set trainers[].data, or --data-root")
+        manifest = read_manifest(request.folder)
+        if manifest.negatives_per_positive:
+            raise DataError(request.folder, f"holds dataset {manifest.dataset!r} without labels, not tabular data")
+        tables = read_tables(request.folder, manifest)
+        self.schema = manifest.schema
+        names = (*manifest.ids, *manifest.features)
+        self._train = Examples({name: tables.train[name] for name in names}, tables.train["label"])
+        self._held_out = HeldOut(Examples({name: tables.test[name] for name in names}, tables.test["label"]))
+
+    @property
+    def num_samples(self) -> int:
+        """Rows for training."""
+        return len(self._train)
+
+    def epoch(self, rng: np.random.Generator) -> Examples:
+        """Return all rows, shuffled."""
+        return shuffled(self._train, rng)
+
+    def held_out(self) -> HeldOut:
+        """Return the rows that were split off."""
+        return self._held_out
+
+
+@dataclass(frozen=True)
+class TableImport:
+    """What to make of the columns of a table, and how to spread its rows.
+
+    unit: column whose equal values stay at one site; "" for rows on their own. column: with partition `column` its
+    values name the sites, with `dirichlet` they are the classes that are spread unevenly, the labels if none is given.
+    test_share: of each site's rows.
+    """
+
+    label: str
+    ids: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    partition: str = "equal"
+    num_sites: int = 10
+    column: str = ""
+    unit: str = ""
+    alpha: float = 0.5
+    test_share: float = 0.1
+    seed: int = 0
+
+
+def import_table(
+    source: Path, out: Path, plan: TableImport, *, on_progress: Callable[[str], None] = lambda _: None
+) -> dict[str, SiteManifest]:
+    """Write one folder per site under `out`; the same call again changes nothing. Raises DataError.
+
+    Ids are numbered over all rows, in the order in which they first appear.
+    """
+    _check_plan(plan)
+    on_progress("reading")
+    table = read_source(source, [*plan.ids, *filter(None, (plan.column, plan.unit))], [plan.label, *plan.features])
+    columns: dict[str, NDArray[Any]] = {"label": table.labels(plan.label)}
+    sizes = {}
+    for name in plan.ids:
+        on_progress(name)
+        columns[name], sizes[name] = table.ids(name)
+    columns |= {name: table.numbers(name) for name in plan.features}
+    names, sites = _spread(table, columns, plan)
+    made = {}
+    for index, name in enumerate(names):
+        on_progress(name)
+        made[name] = _site(name, {key: values[sites == index] for key, values in columns.items()}, sizes, plan)
+    write_sites(out, made)
+    return {name: read_manifest(out / name) for name in names}
+
+
+def _check_plan(plan: TableImport) -> None:
+    if plan.partition not in PARTITIONS:
+        raise DataError("--partition", f"no partition {plan.partition!r}; there are {', '.join(PARTITIONS)}")
+    if plan.partition == "column" and not plan.column:
+        raise DataError("--partition column", "say with --column which one names the site")
+    if not plan.ids:
+        raise DataError("--ids", "name at least one column of ids")
+    if taken := [name for name in (*plan.ids, *plan.features) if name in RESERVED]:
+        raise DataError("--ids, --numbers", f"{taken} is a name of ours: rename the column in the source")
+    if twice := {name for name in plan.ids if name in plan.features}:
+        raise DataError("--ids, --numbers", f"{sorted(twice)} cannot be both")
+    if not 0.0 < plan.test_share < 1.0:
+        raise DataError("--test-share", f"{plan.test_share} is not between 0 and 1")
+
+
+def _spread(table: SourceTable, columns: Mapping[str, NDArray[Any]], plan: TableImport) -> tuple[list[str], Any]:
+    """Return the sites' names, and the site of each row as an index into them. int64 [N]."""
+    if plan.partition == "column":
+        return _by_column(table, plan.column)
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 0])))
+    units = table.ids(plan.unit)[0] if plan.unit else np.arange(table.num_rows)
+    first = np.unique(units, return_index=True)[1]  # a unit's class is that of its first row
+    try:
+        if plan.partition == "equal":
+            sites = partition.equal(len(first), plan.num_sites, rng)
+        elif plan.partition == "quantity":
+            sites = partition.quantity_skewed(len(first), plan.num_sites, plan.alpha, rng)
+        else:
+            classes = table.ids(plan.column)[0] if plan.column else columns["label"].astype(np.int64)
+            sites = partition.dirichlet(classes[first], plan.num_sites, plan.alpha, rng)
+    except ValueError as error:
+        raise DataError(table.path, str(error)) from error
+    return [f"site-{index}" for index in range(plan.num_sites)], sites[units]
+
+
+def _by_column(table: SourceTable, column: str) -> tuple[list[str], NDArray[np.int64]]:
+    values, _ = table.ids(column)
+    spelled = pc.unique(table.column(column).cast(pa.string())).to_pylist()
+    names = [f"site-{_plain(text)}" for text in spelled]
+    if len(names) > _MAX_SITES:
+        problem = f"{len(names)} different values; a job has {_MAX_SITES} trainers at most: choose another column"
+        raise DataError(table.path, problem, column=column)
+    clash = next((n for n in names if names.count(n) > 1 or n == "site-" or len(n) > 63), None)
+    if clash:
+        raise DataError(table.path, f"values that make no name of their own ({clash!r}): rename them", column=column)
+    return names, values
+
+
+def _plain(text: str) -> str:
+    """Return text as a part of a trainer's name: lower case letters without accents, digits, dashes."""
+    bare = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", bare).strip("-")
+
+
+def _site(
+    name: str, columns: Mapping[str, NDArray[Any]], sizes: Mapping[str, int], plan: TableImport
+) -> tuple[SiteManifest, SiteTables]:
+    count = len(columns["label"])
+    num_test = round(plan.test_share * count)
+    if not 0 < num_test < count:
+        raise DataError(name, f"{count} rows cannot be split with --test-share {plan.test_share}: take fewer sites")
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 1, count])))
+    held_out = np.zeros(count, np.bool_)
+    held_out[rng.permutation(count)[:num_test]] = True
+    train = {key: values[~held_out] for key, values in columns.items()}
+    test = {key: values[held_out] for key, values in columns.items()} | {"group": np.full(num_test, -1, np.int64)}
+    manifest = SiteManifest(
+        dataset="tabular",
+        site=name,
+        ids=dict(sizes),
+        num_site_ids={key: len(np.unique(train[key])) for key in sizes},
+        num_train=count - num_test,
+        num_samples=count - num_test,
+        num_test=num_test,
+        negatives_per_positive=0,
+        best_auc=None,
+        notes=f"partition {plan.partition}, seed {plan.seed}",
+        digests={},
+        features=tuple(plan.features),
+    )
+    return manifest, SiteTables(train, test)
