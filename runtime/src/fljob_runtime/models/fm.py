@@ -1,6 +1,7 @@
 """Factorization machines: FM (Rendle, ICDM 2010) and DeepFM (Guo et al., IJCAI 2017, https://arxiv.org/abs/1703.04247).
 
-Each column of ids of the dataset is a field. B batch, F fields, K factors.
+Each column of ids of the dataset is a field, and so is each column of single numbers: its embedding times the number.
+B batch, I columns of ids, N of numbers, F fields in all, K factors.
 """
 
 from __future__ import annotations
@@ -31,33 +32,51 @@ class DeepFmParameters(FmParameters):
 
 @register(RegistryKind.MODEL, "fm", FmParameters)
 class Fm(RecommenderModel):
-    """Score by a bias, a weight for each id, and the products of all pairs of the ids' embeddings."""
+    """Score by a bias, a weight for each id and number, and the products of all pairs of the fields' embeddings."""
 
     def __init__(self, parameters: FmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
-        self.fields = tuple(schema.ids)
+        self.ids = tuple(schema.ids)
+        self.numbers = tuple(name for name, shape in schema.features.items() if shape == ())
         self.bias = nn.Parameter(torch.zeros(1))
         self.weights = nn.ModuleDict({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
         self.factors = nn.ModuleDict(
             {name: embedding(n, parameters.factors, generator, _STD) for name, n in schema.ids.items()}
         )
+        if self.numbers:
+            self.number_weights = nn.Parameter(torch.zeros(len(self.numbers)))  # [N]
+            factors = torch.randn(len(self.numbers), parameters.factors, generator=generator)
+            self.number_factors = nn.Parameter(_STD * factors)  # [N, K]
 
     def tables(self) -> dict[str, str]:
-        """Return both tables of each field."""
-        return {f"{part}.{name}.weight": name for part in ("weights", "factors") for name in self.fields}
+        """Return both tables of each column of ids."""
+        return {f"{part}.{name}.weight": name for part in ("weights", "factors") for name in self.ids}
 
     def logits(self, batch: Batch) -> Tensor:
-        """Score examples: each field [B] -> [B]."""
+        """Score examples: each column [B] -> [B]."""
         return self.linear_part(batch) + pairwise(self.embeddings(batch))
 
     def linear_part(self, batch: Batch) -> Tensor:
-        """Return bias and weights of the ids: [B]."""
-        weights = torch.stack([self.weights[name](batch[name]).squeeze(1) for name in self.fields])  # [F, B]
-        return self.bias + weights.sum(0)
+        """Return bias and weights: [B]."""
+        total: Tensor = self.bias + torch.stack([self.weights[name](batch[name]).squeeze(1) for name in self.ids]).sum(
+            0
+        )
+        return total + self._values(batch) @ self.number_weights if self.numbers else total
 
     def embeddings(self, batch: Batch) -> Tensor:
-        """Return the embeddings of the ids: [B, F, K]."""
-        return torch.stack([self.factors[name](batch[name]) for name in self.fields], 1)
+        """Return the embeddings of all fields: [B, F, K]."""
+        embeddings = torch.stack([self.factors[name](batch[name]) for name in self.ids], 1)
+        if not self.numbers:
+            return embeddings
+        return torch.cat([embeddings, self._values(batch)[:, :, None] * self.number_factors], 1)
+
+    @property
+    def num_fields(self) -> int:
+        """Return how many fields there are."""
+        return len(self.ids) + len(self.numbers)
+
+    def _values(self, batch: Batch) -> Tensor:
+        return torch.stack([batch[name] for name in self.numbers], 1)  # [B, N]
 
 
 @register(RegistryKind.MODEL, "deepfm", DeepFmParameters)
@@ -66,11 +85,11 @@ class DeepFm(Fm):
 
     def __init__(self, parameters: DeepFmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__(parameters, schema, generator)
-        self.tower = Tower(len(self.fields) * parameters.factors, parameters.layers, generator)
+        self.tower = Tower(self.num_fields * parameters.factors, parameters.layers, generator)
         self.output = linear(parameters.layers[-1], 1, generator)
 
     def logits(self, batch: Batch) -> Tensor:
-        """Score examples: each field [B] -> [B]."""
+        """Score examples: each column [B] -> [B]."""
         embeddings = self.embeddings(batch)
         deep: Tensor = self.output(self.tower(embeddings.flatten(1))).squeeze(1)
         return self.linear_part(batch) + pairwise(embeddings) + deep

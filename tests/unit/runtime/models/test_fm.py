@@ -55,6 +55,18 @@ def test_fm_adds_bias_weights_and_products() -> None:
     assert score(model, user=0, item=0, hour=3) == 0.5
 
 
+def test_a_number_is_a_field_whose_weight_and_embedding_it_multiplies() -> None:
+    model = make_model("fm", {"factors": "2"}, Schema({"user": 1}, {"price": (), "image": (2, 2)}), 0)
+    values = {
+        "factors.user.weight": [[1.0, 2.0]],
+        "number_weights": [10.0],
+        "number_factors": [[3.0, 4.0]],
+    }
+    fill(model, values)
+    # 10 · 0.5, and (1, 2)·(3, 4) · 0.5
+    assert model.logits({"user": torch.tensor([0]), "price": torch.tensor([0.5])}).tolist() == [5.0 + 5.5]
+
+
 def test_deepfm_adds_the_tower_over_the_same_embeddings() -> None:
     model = made("deepfm", factors="1", layers="2")
     values = {
