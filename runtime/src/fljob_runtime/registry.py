@@ -19,6 +19,7 @@ T = TypeVar("T", bound=type)
 P = TypeVar("P", bound="ParametersModel")
 
 BUILT_IN_MODULES = (
+    "fljob_runtime.models.dlrm",
     "fljob_runtime.models.fm",
     "fljob_runtime.models.mf",
     "fljob_runtime.models.ncf",
