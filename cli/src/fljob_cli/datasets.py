@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fljob_runtime.data.store import SiteManifest
 
 _BAR = 24
+_COLUMNS = 4  # of ids, shown for each site
 
 
 def import_movielens(source: Path, out: Path, *, partition: str, num_sites: int, seed: int) -> None:
@@ -44,13 +45,24 @@ def import_table(source: Path, out: Path, *, label: str, ids: str, numbers: str,
     from fljob_runtime.data.tabular import import_table as run_import  # noqa: PLC0415 - heavy
 
     plan = TableImport(label=label, ids=_names(ids), features=_names(numbers), **chosen)
+    _import_rows(out, lambda on_progress: run_import(source, out, plan, on_progress=on_progress))
+
+
+def import_criteo(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
+    """Import the Criteo challenge's rows and print what each site got."""
+    from fljob_runtime.data.criteo import CriteoImport  # noqa: PLC0415 - heavy
+    from fljob_runtime.data.criteo import import_criteo as run_import  # noqa: PLC0415 - heavy
+
+    _import_rows(out, lambda on_progress: run_import(source, out, CriteoImport(**chosen), on_progress=on_progress))
+
+
+def _import_rows(out: Path, run: Callable[[Callable[[str], None]], Mapping[str, SiteManifest]]) -> None:
     console = Console(stderr=True, highlight=False)
     with _data_errors(), console.status("reading", spinner="line") as status:
-        made = run_import(source, out, plan, on_progress=status.update)
+        made = run(status.update)
     _print_sites(made)
-    sys.stdout.write(
-        f"{sum(s.num_train + s.num_test for s in made.values()):,} rows in {len(made)} sites under {out}\n"
-    )
+    count = sum(site.num_train + site.num_test for site in made.values())
+    sys.stdout.write(f"{count:,} rows in {len(made)} sites under {out}\n")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -96,7 +108,7 @@ def _flat(site: SiteDescription) -> dict[str, Any]:
 
 
 def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
-    columns = list(next(iter(sites.values())).ids) if sites else []
+    columns = _shown(next(iter(sites.values())) if sites else None)
     table = _table("site", *(f"{name}s" for name in columns), "train rows", "samples", "test rows", "")
     most = max((site.num_samples for site in sites.values()), default=1)
     for name, site in sites.items():
@@ -107,7 +119,7 @@ def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
 
 def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
     first = sites[0].manifest
-    columns = [name for name in first.ids if all(name in site.manifest.num_site_ids for site in sites)]
+    columns = _shown(first)
     table = _table("site", *(f"{name}s" for name in columns), "train rows", "samples", "test rows", "positive", "")
     most = max((site.manifest.num_samples for site in sites), default=1)
     for site in sites:
@@ -117,7 +129,8 @@ def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
         table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
     console = _console()
     console.print(table)
-    sizes = ", ".join(f"{count:,} {name}s" for name, count in first.ids.items())
+    names = ((name if len(first.ids) > _COLUMNS else f"{name}s", count) for name, count in first.ids.items())
+    sizes = ", ".join(f"{count:,} {name}" for name, count in names)
     numbers = f"; numbers: {', '.join(first.features)}" if first.features else ""
     console.print(f"dataset {first.dataset}: {sizes} in all sites{numbers}")
     best = {site.manifest.best_auc for site in sites if site.manifest.best_auc is not None}
@@ -125,6 +138,12 @@ def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
         console.print(f"best AUC that any model can reach here: {min(best):.4f} to {max(best):.4f} by site")
     for note in sorted({site.manifest.notes for site in sites if site.manifest.notes}):
         console.print(Text(note, style="dim"))
+
+
+def _shown(manifest: SiteManifest | None) -> list[str]:
+    """Return the columns of ids that have room in a table; all or none."""
+    names = list(manifest.ids) if manifest else []
+    return names if len(names) <= _COLUMNS else []
 
 
 def bar(value: int, most: int) -> Text:

@@ -70,6 +70,31 @@ def table(  # noqa: PLR0913, PLR0917 - an option each
     import_table(source, out, label=label, ids=ids, numbers=numbers, chosen=chosen)
 
 
+@importers.command()
+def criteo(  # noqa: PLR0913, PLR0917 - an option each
+    source: Annotated[Path, typer.Option(help="train.txt of the Kaggle challenge, plain, .gz or .xz.")],
+    out: Out,
+    partition: Annotated[
+        str, typer.Option(help="day: a seventh of the file each; equal; dirichlet: uneven labels; quantity.")
+    ] = "day",
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites, unless they are days.")] = 7,
+    alpha: Annotated[float, typer.Option(help="Of dirichlet and quantity: the smaller, the more uneven.")] = 0.5,
+    min_count: Annotated[int, typer.Option(min=1, help="Categories seen less often in a column become one.")] = 1,
+    max_index: Annotated[int, typer.Option(min=0, help="At most so many ids a column, wrapped around; 0: all.")] = 0,
+    negatives: Annotated[float, typer.Option(help="Share of the rows without a click that is kept.")] = 1.0,
+    test_share: Annotated[float, typer.Option(help="Share of each site's rows that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Draws sites, test rows and rows that are kept.")] = 0,
+) -> None:
+    """Spread the Criteo challenge's rows over sites, for the dataset `tabular`: 13 logarithms, 26 columns of ids.
+
+    Example: fljob data import criteo --source train.txt --min-count 10 --out days
+    """
+    from fljob_cli.datasets import import_criteo  # noqa: PLC0415 - heavy
+
+    chosen = {"partition": partition, "num_sites": sites, "alpha": alpha, "test_share": test_share, "seed": seed}
+    import_criteo(source, out, {**chosen, "min_count": min_count, "max_index": max_index, "negatives": negatives})
+
+
 @generators.command()
 def synthetic(
     out: Out,

@@ -5,9 +5,13 @@ Used by `tabular`'s import. Lines are counted from 1, without a header's; in a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+import lzma
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +90,18 @@ class SourceTable:
         raise AssertionError(f"row {row} lies behind the last file")
 
 
+def read_headless(path: Path, names: Sequence[str], types: Mapping[str, pa.DataType]) -> SourceTable:
+    """Read a tab-separated file without a header, plain, .gz or .xz, whose columns these are; raises DataError.
+
+    types: of the columns that are not to be guessed. What is empty is missing, but in columns of text.
+    """
+    keep = pa_csv.ConvertOptions(column_types=dict(types), null_values=[""])
+    table = _parsed(path, pa_csv.ReadOptions(column_names=list(names)), "\t", keep)
+    if table.num_rows == 0:
+        raise DataError(path, "no rows")
+    return SourceTable(path, table, ((path, table.num_rows),))
+
+
 def read_source(source: Path, columns: Sequence[str], numbers: Sequence[str]) -> SourceTable:
     """Read some columns, and some of numbers, of a file or of all CSV, TSV and Parquet files of a folder.
 
@@ -112,26 +128,34 @@ def _read(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pa.Tabl
         if path.suffix == ".parquet":
             names = pq.read_schema(path).names
         else:
-            with pa_csv.open_csv(path, parse_options=_options(path)) as reader:
+            with pa_csv.open_csv(path, parse_options=pa_csv.ParseOptions(delimiter=_DELIMITERS[path.suffix])) as reader:
                 names = reader.schema.names
         missing = [name for name in wanted if name not in names]
         if missing:
             raise DataError(path, f"no such column; there are {names}", column=missing[0])
         if path.suffix == ".parquet":
             return pq.read_table(path, columns=wanted)
-        return _read_text(path, wanted, numbers)
     except (OSError, pa.ArrowException) as error:
+        raise DataError(path, f"cannot be read: {error}") from error
+    keep = pa_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(numbers, pa.float64()))
+    return _parsed(path, pa_csv.ReadOptions(), _DELIMITERS[path.suffix], keep)
+
+
+def _parsed(path: Path, how: pa_csv.ReadOptions, delimiter: str, keep: pa_csv.ConvertOptions) -> pa.Table:
+    parse = pa_csv.ParseOptions(delimiter=delimiter)
+    try:
+        try:
+            with _opened(path) as file:
+                return pa_csv.read_csv(file, how, parse, keep)
+        except pa.ArrowInvalid:  # read again by one thread, which can tell the line
+            how.use_threads = False
+            with _opened(path) as file:
+                return pa_csv.read_csv(file, how, parse, keep)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(path, f"cannot be read: {error}") from error
 
 
-def _read_text(path: Path, columns: list[str], numbers: Sequence[str]) -> pa.Table:
-    keep = pa_csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(numbers, pa.float64()))
-    try:
-        return pa_csv.read_csv(path, parse_options=_options(path), convert_options=keep)
-    except pa.ArrowInvalid:  # read again by one thread, which can tell the line
-        one = pa_csv.ReadOptions(use_threads=False)
-        return pa_csv.read_csv(path, read_options=one, parse_options=_options(path), convert_options=keep)
-
-
-def _options(path: Path) -> pa_csv.ParseOptions:
-    return pa_csv.ParseOptions(delimiter=_DELIMITERS[path.suffix])
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix == ".xz":
+        return lzma.open(path)
+    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

@@ -90,7 +90,7 @@ def import_table(
 
     Ids are numbered over all rows, in the order in which they first appear.
     """
-    _check_plan(plan)
+    check_plan(plan)
     on_progress("reading")
     table = read_source(source, [*plan.ids, *filter(None, (plan.column, plan.unit))], [plan.label, *plan.features])
     columns: dict[str, NDArray[Any]] = {"label": table.labels(plan.label)}
@@ -99,6 +99,22 @@ def import_table(
         on_progress(name)
         columns[name], sizes[name] = table.ids(name)
     columns |= {name: table.numbers(name) for name in plan.features}
+    return write_table(table, columns, sizes, out, plan, on_progress=on_progress)
+
+
+def write_table(
+    table: SourceTable,
+    columns: Mapping[str, NDArray[Any]],
+    sizes: Mapping[str, int],
+    out: Path,
+    plan: TableImport,
+    *,
+    on_progress: Callable[[str], None],
+) -> dict[str, SiteManifest]:
+    """Spread the rows of a table over sites and write their folders; raises DataError.
+
+    columns: label, ids and numbers as they are to be read, [N] each. sizes: column of ids -> how many there are.
+    """
     names, sites = _spread(table, columns, plan)
     made = {}
     for index, name in enumerate(names):
@@ -108,7 +124,8 @@ def import_table(
     return {name: read_manifest(out / name) for name in names}
 
 
-def _check_plan(plan: TableImport) -> None:
+def check_plan(plan: TableImport) -> None:
+    """Raise DataError for a plan that contradicts itself."""
     if plan.partition not in PARTITIONS:
         raise DataError("--partition", f"no partition {plan.partition!r}; there are {', '.join(PARTITIONS)}")
     if plan.partition == "column" and not plan.column:

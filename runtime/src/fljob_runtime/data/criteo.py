@@ -1,0 +1,121 @@
+"""Import of the Criteo Display Advertising Challenge's `train.txt` (Kaggle, seven days) as sites of dataset `tabular`.
+
+A row is a label, 13 counts and 26 categories, tab-separated, in the order of time. As in the authors' code for DLRM
+(Naumov et al. 2019): a missing count is 0, one below 0 too, and log(count + 1) is what a model reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.store import SiteManifest
+from fljob_runtime.data.table_files import SourceTable, read_headless
+from fljob_runtime.data.tabular import TableImport, check_plan, write_table
+
+COUNTS = tuple(f"i{n}" for n in range(1, 14))
+CATEGORIES = tuple(f"c{n}" for n in range(1, 27))
+NUM_DAYS = 7
+PARTITIONS = ("day", "equal", "dirichlet", "quantity")
+
+
+@dataclass(frozen=True)
+class CriteoImport:
+    """How to read the file. min_count: a category seen less often in its column becomes the one of all rare ones.
+
+    max_index: at most so many ids in a column, higher ones wrap around; 0: as many as there are. negatives: share of
+    the rows with label 0 that is kept.
+    """
+
+    partition: str = "day"
+    num_sites: int = NUM_DAYS
+    alpha: float = 0.5
+    test_share: float = 0.1
+    seed: int = 0
+    min_count: int = 1
+    max_index: int = 0
+    negatives: float = 1.0
+
+    @property
+    def plan(self) -> TableImport:
+        """Return how the rows are spread."""
+        by_day = self.partition == "day"
+        return TableImport(
+            label="label",
+            ids=CATEGORIES,
+            features=COUNTS,
+            partition="column" if by_day else self.partition,
+            column="day" if by_day else "",
+            num_sites=self.num_sites,
+            alpha=self.alpha,
+            test_share=self.test_share,
+            seed=self.seed,
+        )
+
+
+def import_criteo(
+    source: Path, out: Path, how: CriteoImport, *, on_progress: Callable[[str], None] = lambda _: None
+) -> dict[str, SiteManifest]:
+    """Write one folder per site under `out`; the same call again changes nothing. Raises DataError."""
+    if how.partition not in PARTITIONS:
+        raise DataError("--partition", f"no partition {how.partition!r}; there are {', '.join(PARTITIONS)}")
+    if not 0.0 < how.negatives <= 1.0:
+        raise DataError("--negatives", f"{how.negatives} is not in (0, 1]")
+    check_plan(how.plan)
+    on_progress("reading")
+    table = _kept(_with_days(_read(source)), how)
+    columns: dict[str, NDArray[Any]] = {"label": table.labels("label")}
+    sizes = {}
+    for name in CATEGORIES:
+        on_progress(name)
+        columns[name], sizes[name] = _categories(table, name, how)
+    columns |= {name: _logarithms(table, name) for name in COUNTS}
+    return write_table(table, columns, sizes, out, how.plan, on_progress=on_progress)
+
+
+def _read(source: Path) -> SourceTable:
+    types = {"label": pa.int8()} | dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys(CATEGORIES, pa.string())
+    return read_headless(source, ("label", *COUNTS, *CATEGORIES), types)
+
+
+def _with_days(table: SourceTable) -> SourceTable:
+    """Add the day of each row: a seventh of the file each, as it is in the order of time and does not tell."""
+    days = np.arange(table.num_rows) * NUM_DAYS // table.num_rows
+    return replace(table, table=table.table.append_column("day", pa.array(days)))
+
+
+def _kept(table: SourceTable, how: CriteoImport) -> SourceTable:
+    if how.negatives == 1.0:
+        return table
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([how.seed, 2])))
+    kept = (table.labels("label") == 1) | (rng.random(table.num_rows) < how.negatives)
+    if not kept.any():
+        raise DataError("--negatives", f"{how.negatives} leaves no row")
+    return replace(table, table=table.table.filter(pa.array(kept)))
+
+
+def _categories(table: SourceTable, name: str, how: CriteoImport) -> tuple[NDArray[np.int64], int]:
+    """Return ids [N] and how many there are; where some are rare, 0 is all of them."""
+    ids, size = table.ids(name)
+    if how.min_count > 1:
+        frequent = np.bincount(ids, minlength=size) >= how.min_count
+        if not frequent.all():
+            renumbered = np.where(frequent, np.cumsum(frequent), 0)
+            ids, size = renumbered[ids], int(frequent.sum()) + 1
+    if 0 < how.max_index < size:
+        ids, size = ids % how.max_index, how.max_index
+    return ids, size
+
+
+def _logarithms(table: SourceTable, name: str) -> NDArray[np.float32]:
+    counts = pc.fill_null(table.table.column(name), 0).to_numpy().astype(np.float64)
+    logarithms: NDArray[np.float32] = np.log1p(np.maximum(counts, 0.0)).astype(np.float32)
+    return logarithms
