@@ -31,6 +31,10 @@ test-cluster: install ## run only the tests on a real cluster (as root on Linux,
 chaos: install ## kill and pause processes of local jobs at random: ARGS="--runs 200 --mode Sync --seed 1"
 	$(BIN)/python tools/chaos.py $(ARGS)
 
+.PHONY: chaos-cluster
+chaos-cluster: install ## delete pods of a job in the tests' cluster at random, as root on Linux: ARGS="--runs 10 --seed 1"
+	$(BIN)/python tools/chaos_cluster.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: install ## random and mutated bytes for all that decodes what others wrote: ARGS="--inputs 1000000 --seed 1"
 	$(BIN)/python tools/fuzz.py $(ARGS)
