@@ -36,6 +36,7 @@ from fljob_runtime.rounds.values import (
     ListAccepted,
     Rewound,
     RoundCommitted,
+    RoundDurable,
     RoundEvaluated,
     TrainerFailed,
 )
@@ -171,7 +172,13 @@ def _shard(folder: Path, name: str, *, begun: bool = True, exchanging: bool = Fa
     if begun:
         staged = receive_push(shard, iter(_push(0)), _same)
         shard.commit(0, [Named("a", 0, staged.digest)], checkpoint=True)
+        _written(shard)
     return shard
+
+
+def _written(shard: Shard) -> None:
+    if shard.saver is None or shard.saver.wait(60.0) is None:
+        raise AssertionError("the shard wrote nothing")
 
 
 def _pushes(folder: Path, name: str, round_: int) -> Target:
@@ -221,7 +228,8 @@ def _conversions() -> Iterator[Target]:
     ]
     finish = m.Finish(m.Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE)
     instructions: list[m.Instruction] = [m.Initialize(), m.Train(1, 5.0, 2, 0.5), m.Evaluate(1, 2), m.Repush(1), finish]
-    state = m.ShardState(0, 1, "boot", (0, 1), (m.StagedUpdate(1, "a", 0, "d"),), 5, 5)
+    saved = m.SavedVersion(1, "d", "a", "b", (("c", "d"),))
+    state = m.ShardState(0, 1, "boot", (0, 1), (m.StagedUpdate(1, "a", 0, "d"),), 5, 5, saved)
     yield _protos("report", map(conversion.report_to_proto, reports), cpb.ClientReport, conversion.report_from_proto)
     told = map(conversion.instruction_to_proto, instructions)
     yield _protos("instruction", told, cpb.Instruction, conversion.instruction_from_proto)
@@ -281,6 +289,7 @@ def _shard_files(folder: Path, name: str, version: int) -> Target:
     shard = _shard(folder, name)
     staged = receive_push(shard, iter(_push(1)), _same)
     shard.commit(1, [Named("a", 0, staged.digest)], checkpoint=True)
+    _written(shard)
     root = folder / name.replace(" ", "-")
     path = next(root.glob(f"{UID}/{version}/*.safetensors"))
     relative = str(path.relative_to(root))
@@ -300,7 +309,8 @@ def _journals(folder: Path) -> Target:
     for round_ in range(2):
         journal.append(CohortChosen(round_, ("a",), ("a", "b"), LAYOUT.digest, (10,)))
         journal.append(ListAccepted(round_, (update,), ("b",), 10, {"Loss": 0.5}, 100))
-        journal.append(RoundCommitted(round_, 0.5, durable=True))
+        journal.append(RoundCommitted(round_, 0.5, durable=False))
+        journal.append(RoundDurable(round_))
         journal.append(RoundEvaluated(round_, {"Loss": 0.5, "AUC": 0.7}))
     journal.append(TrainerFailed("b", ExitCode.BAD_DATA, "torn"))
     journal.append(Rewound(0))

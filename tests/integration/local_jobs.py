@@ -61,11 +61,16 @@ class LocalJob:
         """Run to the end."""
         return self.supervisor.run()
 
-    def once(self, state: RoundState, round_number: int, act: Callable[[], object]) -> None:
-        """Act once when the job is first seen in a state with so many rounds committed (or in a later round)."""
+    def once(self, state: RoundState, round_number: int, act: Callable[[], object], *, durable: bool = False) -> None:
+        """Act once when the job is first seen in a state with so many rounds committed (or in a later round).
+
+        durable: and that last version is on disk.
+        """
 
         def hook(progress: Progress) -> bool:
             training = progress.training
+            if durable and training.checkpoint != f"version {training.round}":
+                return False
             if training.round < round_number or (training.round == round_number and training.state is not state):
                 return False
             act()

@@ -44,7 +44,7 @@ def test_a_job_trains_to_its_end(tmp_path: Path, mode: str) -> None:
 )
 def test_a_killed_process_costs_no_round(tmp_path: Path, mode: str, process: str) -> None:
     run = LocalJob(modal(mode), tmp_path)
-    run.once(RoundState.TRAINING, 1, lambda: run.kill(process, signal.SIGKILL))
+    run.once(RoundState.TRAINING, 1, lambda: run.kill(process, signal.SIGKILL), durable=True)
     assert run.run().outcome is Outcome.SUCCEEDED
     assert [number for number, _, _ in run.metrics()] == [1, 2, 3]
 
@@ -52,7 +52,7 @@ def test_a_killed_process_costs_no_round(tmp_path: Path, mode: str, process: str
 @pytest.mark.parametrize("process", ["trainer-site-1", "server-0"])
 def test_steps_in_lockstep_end_as_if_nothing_had_been_killed(tmp_path: Path, process: str) -> None:
     quiet, shot = (LocalJob(modal("StepSync"), tmp_path / name) for name in ("quiet", "shot"))
-    shot.once(RoundState.TRAINING, 1, lambda: shot.kill(process, signal.SIGKILL))
+    shot.once(RoundState.TRAINING, 1, lambda: shot.kill(process, signal.SIGKILL), durable=True)
     for run in (quiet, shot):
         run.run()
     assert shot.metrics() == quiet.metrics()

@@ -27,7 +27,7 @@ def test_an_undisturbed_job_gets_better_each_round(undisturbed: LocalJob) -> Non
 @pytest.mark.parametrize("process", ["trainer-site-1", "server-0", "coordinator"])
 def test_a_process_killed_in_training_changes_nothing(process: str, undisturbed: LocalJob, tmp_path: Path) -> None:
     run = LocalJob(job(), tmp_path)
-    run.once(RoundState.TRAINING, 1, lambda: run.kill(process))
+    run.once(RoundState.TRAINING, 1, lambda: run.kill(process), durable=True)
     assert run.run().outcome is Outcome.SUCCEEDED
     assert not run.hooks
     assert run.metrics() == undisturbed.metrics()
@@ -42,7 +42,7 @@ def test_all_processes_killed_in_training_change_nothing(undisturbed: LocalJob, 
         for process in everything:
             run.kill(process)
 
-    run.once(RoundState.TRAINING, 1, kill_all)
+    run.once(RoundState.TRAINING, 1, kill_all, durable=True)
     assert run.run().outcome is Outcome.SUCCEEDED
     assert not run.hooks
     assert run.model() == undisturbed.model()
@@ -57,7 +57,7 @@ def test_a_server_killed_in_evaluation_changes_nothing(undisturbed: LocalJob, tm
 
 def test_two_shards_make_the_same_model_though_one_is_killed(undisturbed: LocalJob, tmp_path: Path) -> None:
     run = LocalJob(job(server={"replicas": 2}), tmp_path)
-    run.once(RoundState.TRAINING, 1, lambda: run.kill("server-1"))
+    run.once(RoundState.TRAINING, 1, lambda: run.kill("server-1"), durable=True)
     assert run.run().outcome is Outcome.SUCCEEDED
     assert run.metrics() == undisturbed.metrics()
 
@@ -78,7 +78,7 @@ def test_an_interrupted_run_goes_on_in_its_folder(undisturbed: LocalJob, tmp_pat
         raise KeyboardInterrupt
 
     first = LocalJob(job(), tmp_path)
-    first.once(RoundState.TRAINING, 1, interrupt)
+    first.once(RoundState.TRAINING, 1, interrupt, durable=True)
     with pytest.raises(KeyboardInterrupt):
         first.run()
     second = LocalJob(job(), tmp_path)

@@ -124,7 +124,8 @@ def test_an_update_is_pushed_again_to_shards_of_which_one_has_committed_it(tmp_p
 def test_a_restarted_server_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     with Servers.start(tmp_path, 2) as before:
         before.round(0, {"a": initial()})
-        saved = before.round(1, {"a": update(5.0, {3: 6.0})}, checkpoint=True)
+        before.round(1, {"a": update(5.0, {3: 6.0})}, checkpoint=True)
+        saved = before.written()
     with Servers.start(tmp_path, 2) as after:
         files = [ShardFileName(result.checkpoint, result.checkpoint_digest) for result in saved]
         after.coordinator().restore(1, files, deadline_s=DEADLINE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from fljob_runtime.rounds.values import (
     CommitDone,
     CommitMissing,
     DoCommit,
+    Durable,
     Event,
     Restore,
     Restored,
@@ -26,7 +28,7 @@ from fljob_runtime.rounds.values import (
     ShardLost,
     Unrecoverable,
 )
-from support.shards import DEADLINE_S, LAYOUT, UID, Servers, initial, update
+from support.shards import DEADLINE_S, LAYOUT, UID, Servers, SlowDisk, initial, update
 
 
 class Kept:
@@ -34,6 +36,7 @@ class Kept:
 
     def __init__(self, servers: Servers, root: Path, *, store: bool = True) -> None:
         self.servers = servers
+        self.store = store
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.keeper = ShardKeeper(
             servers.coordinator(),
@@ -52,7 +55,9 @@ class Kept:
         state = update(1.0) if round_number else initial()
         receipts = self.servers.trainer("a").push(round_number, 1, state, 1, deadline_s=DEADLINE_S)
         listed = (AcceptedUpdate("a", 1, receipts),)
-        return self.ask(DoCommit(round_number, listed, checkpoint, ()))
+        done = self.ask(DoCommit(round_number, listed, checkpoint, ()))
+        durable = checkpoint and self.store and done == CommitDone(round_number, False)
+        return self.events.get(timeout=DEADLINE_S) if durable else done
 
 
 @pytest.fixture
@@ -68,7 +73,41 @@ def test_new_shards_need_nothing(kept: Kept) -> None:
 
 
 def test_a_commit_with_checkpoint_is_durable(kept: Kept) -> None:
-    assert [kept.committed(0), kept.committed(1, checkpoint=False)] == [CommitDone(0, True), CommitDone(1, False)]
+    assert [kept.committed(0), kept.committed(1, checkpoint=False)] == [Durable(0), CommitDone(1, False)]
+
+
+def test_the_next_checkpoint_waits_for_the_one_before(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk(monkeypatch)
+    receipts = [kept.servers.trainer("a").push(0, 1, initial(), 1, deadline_s=DEADLINE_S)]
+    assert kept.ask(DoCommit(0, (AcceptedUpdate("a", 1, receipts[0]),), True, ())) == CommitDone(0, False)
+    receipts.append(kept.servers.trainer("a").push(1, 1, update(1.0), 1, deadline_s=DEADLINE_S))
+    kept.keeper.submit(DoCommit(1, (AcceptedUpdate("a", 1, receipts[1]),), True, ()))
+    assert disk.reached.wait(DEADLINE_S)
+    with pytest.raises(queue.Empty):
+        kept.events.get(timeout=0.3)
+    disk.go_on.set()
+    assert [kept.events.get(timeout=DEADLINE_S) for _ in range(3)] == [Durable(0), CommitDone(1, False), Durable(1)]
+
+
+def test_what_cannot_be_written_ends_the_job_with_the_reason(kept: Kept, tmp_path: Path) -> None:
+    kept.committed(0)
+    (tmp_path / UID / "1").write_text("in the way")
+    event = kept.committed(1)
+    assert isinstance(event, Unrecoverable)
+    assert event.exit_code is ExitCode.CHECKPOINT_UNUSABLE
+    assert "shard 0: cannot write" in event.message
+    assert "/1/" in event.message
+
+
+def test_a_keeper_that_is_stopped_makes_durable_what_is_being_written(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    receipts = kept.servers.trainer("a").push(0, 1, initial(), 1, deadline_s=DEADLINE_S)
+    kept.ask(DoCommit(0, (AcceptedUpdate("a", 1, receipts),), True, ()))
+    threading.Timer(0.3, disk.go_on.set).start()
+    kept.keeper.stop(None)
+    assert [manifest.version for manifest in FolderStore(tmp_path, UID, {}).durable(0)] == [0]
 
 
 def test_versions_in_memory_are_used_as_they_are(kept: Kept) -> None:
@@ -100,7 +139,7 @@ def test_shards_of_another_number_fall_back_together_when_one_file_is_torn(kept:
     with Servers.start(tmp_path, 3) as servers:
         more = Kept(servers, tmp_path)
         assert more.ask(Restore(2)) == Restored(0)
-        assert more.committed(1) == CommitDone(1, True)
+        assert more.committed(1) == Durable(1)
         more.keeper.stop(None)
 
 
@@ -129,7 +168,8 @@ def test_saving_writes_the_last_version_and_the_model(kept: Kept, tmp_path: Path
     receipts = kept.servers.trainer("a").push(0, 1, initial(), 1, deadline_s=DEADLINE_S)
     accepted = (AcceptedUpdate("a", 1, receipts),)
     kept.ask(DoCommit(0, accepted, False, ()))
-    saved = kept.ask(Save(Commit(0, accepted), assemble=True))
+    assert kept.ask(Save(Commit(0, accepted), assemble=True)) == Durable(0)
+    saved = kept.events.get(timeout=DEADLINE_S)
     assert isinstance(saved, Saved)
     assert saved.durable
     assert (tmp_path / saved.model).stat().st_size > LAYOUT.dense_size * 4

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fljob_api import names, pki
 from fljob_api.wire import server_pb2 as pb
-from fljob_runtime.checkpoints.shard_file import ShardPart, TablePart
-from fljob_runtime.messages import AcceptedUpdate, CommitResult
+from fljob_runtime.checkpoints.files import Tensor
+from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, TablePart, write_tensors
+from fljob_runtime.errors import CheckpointError
+from fljob_runtime.messages import AcceptedUpdate, CommitResult, SavedVersion
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.server.shard import Named, Shard, ShardConfig
 from fljob_runtime.server.staging import PushHeader, Staged
@@ -118,9 +121,25 @@ def begun(tmp_path: Path, value: float = 0.0, **changes: object) -> Shard:
     return shard
 
 
-def commit(shard: Shard, round_: int, *staged: Staged, checkpoint: bool = False) -> CommitResult:
+def commit(shard: Shard, round_: int, *staged: Staged) -> CommitResult:
     """Commit these updates."""
-    return shard.commit(round_, named(*staged), checkpoint=checkpoint)
+    return shard.commit(round_, named(*staged), checkpoint=False)
+
+
+def save(shard: Shard, round_: int, *staged: Staged) -> SavedVersion:
+    """Commit these updates and return the version on disk; raises CheckpointError as the coordinator would."""
+    return save_named(shard, round_, named(*staged))
+
+
+def save_named(shard: Shard, round_: int, accepted: Sequence[Named]) -> SavedVersion:
+    """Commit what is named and return the version on disk; raises CheckpointError as the coordinator would."""
+    shard.commit(round_, accepted, checkpoint=True)
+    assert shard.saver is not None
+    saved = shard.saver.wait(DEADLINE_S)
+    assert saved is not None
+    if saved.error:
+        raise CheckpointError(saved.error)
+    return saved
 
 
 @functools.cache
@@ -134,6 +153,20 @@ def credentials(role: str, name: str, uid: str = UID) -> Credentials:
     """Return the credentials of one process of a job."""
     leaf = pki.issue(authority(uid), role, name)
     return Credentials(Identity(uid, role, name), leaf.authority_certificate, leaf.certificate, leaf.key)
+
+
+class SlowDisk:
+    """Shards' files are written only once it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+        def held(root: Path, header: ShardPart, tensors: Sequence[Tensor]) -> ShardFileName:
+            self.reached.set()
+            assert self.go_on.wait(DEADLINE_S)
+            return write_tensors(root, header, tensors)
+
+        monkeypatch.setattr("fljob_runtime.server.saver.write_tensors", held)
 
 
 @dataclass
@@ -219,6 +252,13 @@ class Servers:
         return self.coordinator().commit(
             round_, accepted, checkpoint=checkpoint, release=release, deadline_s=DEADLINE_S
         )
+
+    def written(self) -> list[SavedVersion]:
+        """Wait until what the last commit asked for is on disk and return what the shards tell of it."""
+        for shard in self.shards:
+            assert shard.saver is not None
+            shard.saver.wait(DEADLINE_S)
+        return [state.saved for state in self.coordinator().state(deadline_s=DEADLINE_S) if state.saved is not None]
 
     def wait_for_open_calls(self, count: int) -> None:
         """Wait until the first shard serves this many calls of trainers."""

@@ -80,7 +80,12 @@ SERVER = _of(
     ("fljob_server_sent_rows_total", "counter", "Rows of tables sent, by table as above.", (*_SHARD, "table")),
     ("fljob_server_pull_seconds", "histogram", "Seconds per pull.", _SHARD),
     ("fljob_server_push_seconds", "histogram", "Seconds per push.", _SHARD),
-    ("fljob_server_commit_seconds", "histogram", "Seconds per commit: fold and checkpoint.", _SHARD),
+    (
+        "fljob_server_commit_seconds",
+        "histogram",
+        "Seconds per commit: the fold.",
+        _SHARD,
+    ),
     ("fljob_server_exchange_seconds", "histogram", "Seconds per exchange within a round.", _SHARD),
     ("fljob_server_calls", "gauge", "Calls under way, by call (pull, push, exchange, commit).", (*_SHARD, "call")),
     (

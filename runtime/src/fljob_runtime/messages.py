@@ -182,21 +182,32 @@ class AcceptedUpdate:
 class CommitResult:
     """One shard's answer to a commit.
 
-    `digest` is that of the shard's part of the version (equal whenever the commit is repeated), `checkpoint`
-    the path of its file relative to the checkpoint root ("" if none was asked for), `checkpoint_digest` sha256
-    of that file, `checkpoint_bases` path and sha256 of the files that it builds upon. `missing` names the trainers
-    whose update is not staged here: then nothing was folded.
+    `digest` is that of the shard's part of the version (equal whenever the commit is repeated). `missing` names the
+    trainers whose update is not staged here: then nothing was folded.
     `staleness`, mode Buffered: how many versions each update was behind, known to the shard alone and told once.
     """
 
     shard: int
     version: int
     digest: str
-    checkpoint: str = ""
-    checkpoint_digest: str = ""
     missing: tuple[str, ...] = ()
     staleness: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SavedVersion:
+    """A version that a shard has written, or why it could not.
+
+    digest: of the shard's part, as in CommitResult; checkpoint, checkpoint_digest: path of its file relative to the
+    checkpoint root, and sha256 of it; checkpoint_bases: the same of the files that it builds upon, the newest first.
+    """
+
+    version: int
+    digest: str
+    checkpoint: str = ""
+    checkpoint_digest: str = ""
     checkpoint_bases: tuple[tuple[str, str], ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +222,10 @@ class StagedUpdate:
 
 @dataclass(frozen=True)
 class ShardState:
-    """What one shard holds. `boot_id` changes with each start of its process; versions are those in memory."""
+    """What one shard holds. `boot_id` changes with each start of its process; versions are those in memory.
+
+    saved: what was written to the checkpoint last.
+    """
 
     shard: int
     num_shards: int
@@ -220,3 +234,4 @@ class ShardState:
     staged: tuple[StagedUpdate, ...]
     bytes_received: int
     bytes_sent: int
+    saved: SavedVersion | None = None

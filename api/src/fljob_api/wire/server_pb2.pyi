@@ -146,20 +146,14 @@ class CommitRequest(_message.Message):
     def __init__(self, round: _Optional[int] = ..., accepted: _Optional[_Iterable[_Union[AcceptedUpdate, _Mapping]]] = ..., checkpoint: _Optional[bool] = ..., release: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CommitAck(_message.Message):
-    __slots__ = ("version", "digest", "checkpoint", "checkpoint_digest", "missing", "checkpoint_bases")
+    __slots__ = ("version", "digest", "missing")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_BASES_FIELD_NUMBER: _ClassVar[int]
     version: int
     digest: str
-    checkpoint: str
-    checkpoint_digest: str
     missing: _containers.RepeatedScalarFieldContainer[str]
-    checkpoint_bases: _containers.RepeatedCompositeFieldContainer[CheckpointFile]
-    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., checkpoint: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ..., checkpoint_bases: _Optional[_Iterable[_Union[CheckpointFile, _Mapping]]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CheckpointFile(_message.Message):
     __slots__ = ("path", "digest")
@@ -189,8 +183,22 @@ class StagedUpdate(_message.Message):
     digest: str
     def __init__(self, round: _Optional[int] = ..., trainer: _Optional[str] = ..., attempt: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
 
+class SavedVersion(_message.Message):
+    __slots__ = ("version", "digest", "file", "bases", "error")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    BASES_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    digest: str
+    file: CheckpointFile
+    bases: _containers.RepeatedCompositeFieldContainer[CheckpointFile]
+    error: str
+    def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., file: _Optional[_Union[CheckpointFile, _Mapping]] = ..., bases: _Optional[_Iterable[_Union[CheckpointFile, _Mapping]]] = ..., error: _Optional[str] = ...) -> None: ...
+
 class ShardState(_message.Message):
-    __slots__ = ("shard", "num_shards", "boot_id", "versions", "staged", "bytes_received", "bytes_sent")
+    __slots__ = ("shard", "num_shards", "boot_id", "versions", "staged", "bytes_received", "bytes_sent", "saved")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     NUM_SHARDS_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -198,6 +206,7 @@ class ShardState(_message.Message):
     STAGED_FIELD_NUMBER: _ClassVar[int]
     BYTES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
     shard: int
     num_shards: int
     boot_id: str
@@ -205,7 +214,8 @@ class ShardState(_message.Message):
     staged: _containers.RepeatedCompositeFieldContainer[StagedUpdate]
     bytes_received: int
     bytes_sent: int
-    def __init__(self, shard: _Optional[int] = ..., num_shards: _Optional[int] = ..., boot_id: _Optional[str] = ..., versions: _Optional[_Iterable[int]] = ..., staged: _Optional[_Iterable[_Union[StagedUpdate, _Mapping]]] = ..., bytes_received: _Optional[int] = ..., bytes_sent: _Optional[int] = ...) -> None: ...
+    saved: SavedVersion
+    def __init__(self, shard: _Optional[int] = ..., num_shards: _Optional[int] = ..., boot_id: _Optional[str] = ..., versions: _Optional[_Iterable[int]] = ..., staged: _Optional[_Iterable[_Union[StagedUpdate, _Mapping]]] = ..., bytes_received: _Optional[int] = ..., bytes_sent: _Optional[int] = ..., saved: _Optional[_Union[SavedVersion, _Mapping]] = ...) -> None: ...
 
 class ShutdownRequest(_message.Message):
     __slots__ = ("reason",)

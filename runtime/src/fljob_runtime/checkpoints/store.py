@@ -19,7 +19,7 @@ from fljob_runtime.checkpoints.manifest import (
 from fljob_runtime.checkpoints.model import assemble_model
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.messages import CommitResult
+from fljob_runtime.messages import SavedVersion
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FolderStore:
         """
         return complete_versions(self.root, self.job_uid, at_most=at_most)
 
-    def record(self, version: int, results: Sequence[CommitResult], release: Sequence[int]) -> None:
+    def record(self, version: int, results: Sequence[SavedVersion], release: Sequence[int]) -> None:
         """Write the manifest that makes a version durable, then delete those released; raises CheckpointError."""
         files = tuple(ShardFileName(result.checkpoint, result.checkpoint_digest) for result in results)
         bases = tuple(ShardFileName(*base) for result in results for base in result.checkpoint_bases)

@@ -1,7 +1,7 @@
 """fljob-server: one shard of the parameter server. Flags in `programs.arguments`; no torch in here.
 
 Starts the gRPC service and the HTTP port, then waits to be told that the job is over or asked to stop. State
-that counts is in the checkpoints: a stop needs no saving.
+that counts is in the checkpoints: a stop waits for the one that is being written, and for nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import queue
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from fljob_api.job_config import JobConfig
 from fljob_api.strategy import Mode
 from fljob_runtime.algorithms.modes import algorithm, exchange_rule, server_optimizer
 from fljob_runtime.compression import chain
-from fljob_runtime.errors import TransportError
+from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.programs.arguments import (
     Common,
     UsageError,
@@ -40,6 +41,7 @@ from fljob_runtime.transport.shard_metrics import ShardMetrics
 from fljob_runtime.transport.shard_service import ShardService
 
 _GRACE_S = 1.0
+_WRITE_GRACE_S = 10.0
 _DEFAULT_MEMORY_BYTES = 1 << 30
 _log = logging.getLogger(__name__)
 
@@ -98,9 +100,20 @@ def _serve(common: Common, flags: argparse.Namespace, config: JobConfig) -> int:
     _log.info("event=serving shard=%d shards=%d port=%d", flags.shard, len(config.servers), port)
     code, reason = wanted.get()
     _log.info("event=stopping code=%d reason=%s", code, reason)
+    _finish_writing(shard)
     service.stop(_GRACE_S)
     http.stop()
     return code
+
+
+def _finish_writing(shard: Shard) -> None:
+    """Let a version that is being written become whole, and the coordinator ask for it: calls are still answered."""
+    try:
+        if shard.saver is not None and shard.saver.busy:
+            shard.saver.wait(_WRITE_GRACE_S)
+            time.sleep(_GRACE_S)
+    except CheckpointError as error:
+        _log.warning("event=not_written message=%s", error)
 
 
 def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:

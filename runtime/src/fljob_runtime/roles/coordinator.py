@@ -46,6 +46,7 @@ from fljob_runtime.rounds.values import (
     Note,
     Restore,
     RoundCommitted,
+    RoundDurable,
     RoundEvaluated,
     Save,
     Saved,
@@ -239,6 +240,8 @@ class Coordinator:
         except JournalError as error:
             self._inbox.put(Unrecoverable(ExitCode.CHECKPOINT_UNUSABLE, str(error)))
             raise
+        if isinstance(record, RoundDurable):
+            self._shown = None  # so that the status tells at once
         if isinstance(record, RoundCommitted | RoundEvaluated):
             self._around.metrics.committed(self._machine, self._views)
             if isinstance(record, RoundEvaluated) or not self._machine.evaluation_due():

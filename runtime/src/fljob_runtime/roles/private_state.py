@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 
 from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout, ModelState, RowSet, Scope
 
-KEEP = 2
 _PREFIX, _SUFFIX = "private-", ".safetensors"
 _IDS, _ROWS, _DENSE = "ids/", "rows/", "dense/"
 _log = logging.getLogger(__name__)
@@ -39,9 +38,10 @@ class PrivateStore:
     ) -> None:
         """Open the folder (made if absent) of one job's values of this scope; raises OSError.
 
-        rounds_per_checkpoint: how far servers may go back; states of so many rounds, and one more, are kept.
+        rounds_per_checkpoint: servers may go back two checkpoints, as the last may still be written; the states of
+        the rounds since then, and one more, are kept.
         """
-        self._keep = max(KEEP, rounds_per_checkpoint + 1)
+        self._keep = 2 * rounds_per_checkpoint + 1
         self._layout = layout
         self._digest = layout.digest
         self._scope = scope

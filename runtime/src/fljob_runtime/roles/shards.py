@@ -6,6 +6,7 @@ started anew is noticed. Answers go back as events. Nothing here decides about r
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -18,12 +19,13 @@ from fljob_api.exit_codes import ExitCode
 from fljob_runtime.checkpoints.manifest import Manifest
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.errors import CheckpointError, TransportError
-from fljob_runtime.messages import AcceptedUpdate, CommitResult, ShardState
+from fljob_runtime.messages import AcceptedUpdate, CommitResult, SavedVersion, ShardState
 from fljob_runtime.rounds.values import (
     NO_VERSION,
     CommitDone,
     CommitMissing,
     DoCommit,
+    Durable,
     Event,
     Restore,
     Restored,
@@ -36,6 +38,7 @@ from fljob_runtime.rounds.values import (
 from fljob_runtime.transport.errors import exit_code_of
 
 POLL_S = 1.0
+SAVING_POLL_S = 0.05  # while a version is being written
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 _MISSED_POLLS = 3
 _SHUTDOWN_S = 3.0
@@ -73,7 +76,7 @@ class CheckpointStore(Protocol):
     def durable(self, at_most: int) -> Sequence[Manifest]:
         """Return the complete versions up to `at_most`, newest first."""
 
-    def record(self, version: int, results: Sequence[CommitResult], release: Sequence[int]) -> None:
+    def record(self, version: int, results: Sequence[SavedVersion], release: Sequence[int]) -> None:
         """Write the manifest that makes a version durable and drop those released; raises CheckpointError."""
 
     def assemble(self, version: int) -> tuple[str, str]:
@@ -82,12 +85,14 @@ class CheckpointStore(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long the shards are waited for."""
+    """How long the shards are waited for. save_s: for a version to be written; stop_s: when asked to stop."""
 
     reach_s: float
     state_s: float = 2.0
     load_s: float = 300.0
     commit_s: float = 300.0
+    save_s: float = 600.0
+    stop_s: float = 10.0
 
 
 class ShardKeeper:
@@ -110,6 +115,9 @@ class ShardKeeper:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._boots: tuple[str, ...] = ()
         self._missed = 0
+        self._pending = NO_VERSION  # the version that is being written
+        self._recorded = NO_VERSION  # the last one that was made durable
+        self._released: set[int] = set()  # versions to be deleted when the next one is durable
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shards", daemon=True)
 
@@ -122,10 +130,10 @@ class ShardKeeper:
         self._tasks.put(task)
 
     def stop(self, shutdown_reason: str | None, deadline_s: float = 5.0) -> None:
-        """End the thread; with a reason, have the shards end too."""
+        """End the thread, once what is being written is durable; with a reason, have the shards end too."""
         self._stopping.set()
         self._tasks.put(None)
-        self._thread.join(deadline_s)
+        self._thread.join(deadline_s + (self._limits.stop_s if self._pending != NO_VERSION else 0.0))
         if shutdown_reason is None:
             return
         try:
@@ -135,17 +143,21 @@ class ShardKeeper:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                task = self._tasks.get(timeout=POLL_S)
-            except queue.Empty:
-                self._poll()
-                continue
+            task: Task | Tick | None = Tick()
+            with contextlib.suppress(queue.Empty):
+                task = self._tasks.get(timeout=POLL_S if self._pending == NO_VERSION else SAVING_POLL_S)
             if task is not None:
                 self._carry_out(task)
-
-    def _carry_out(self, task: Task) -> None:
         try:
-            if isinstance(task, Restore):
+            self._await_saved(self._limits.stop_s)
+        except TransportError as error:
+            _log.warning("event=not_durable version=%d message=%s", self._pending, error)
+
+    def _carry_out(self, task: Task | Tick) -> None:
+        try:
+            if isinstance(task, Tick):
+                self._poll()
+            elif isinstance(task, Restore):
                 self._emit(self._restore(task))
             elif isinstance(task, DoCommit):
                 self._emit(self._commit(task))
@@ -158,8 +170,8 @@ class ShardKeeper:
             self._emit(ShardLost(str(error)))
 
     def _poll(self) -> None:
-        """Notice shards that were started anew, or have been silent for some polls."""
-        if not self._boots:
+        """Notice shards that were started anew, have been silent for some polls, or have written a version."""
+        if not self._boots and self._pending == NO_VERSION:
             return
         try:
             states = self._servers.state(deadline_s=self._limits.state_s)
@@ -169,15 +181,19 @@ class ShardKeeper:
                 self._lose(str(error))
             return
         self._missed = 0
-        if self._boots != tuple(state.boot_id for state in states):
+        if self._boots and self._boots != tuple(state.boot_id for state in states):
             self._lose("a server was started anew")
+        else:
+            self._collect(states)
 
     def _lose(self, reason: str) -> None:
         _log.warning("event=server_lost message=%s", reason)
         self._boots = ()  # until the restore that the machine will ask for
+        self._pending = NO_VERSION
         self._emit(ShardLost(reason))
 
     def _restore(self, task: Restore) -> Event:
+        self._pending = NO_VERSION
         deadline = time.monotonic() + self._limits.reach_s
         attempt = 0
         while not self._stopping.is_set():
@@ -231,6 +247,8 @@ class ShardKeeper:
                 )
 
     def _commit(self, task: DoCommit) -> Event:
+        if task.checkpoint:  # one version is written at a time: the next one waits
+            self._await_saved(self._limits.save_s)
         results = self._servers.commit(
             task.round,
             task.accepted,
@@ -238,20 +256,50 @@ class ShardKeeper:
             release=task.release,
             deadline_s=self._limits.commit_s,
         )
+        self._released.update(task.release)
         missing = frozenset(name for result in results for name in result.missing)
         if missing:
             return CommitMissing(task.round, missing, any(not result.missing for result in results))
         if task.checkpoint and self._store is not None:
-            self._store.record(task.round, results, task.release)
-        return CommitDone(task.round, task.checkpoint and self._store is not None)
+            self._pending = task.round
+        return CommitDone(task.round, durable=False)
+
+    def _collect(self, states: Sequence[ShardState]) -> None:
+        """Make the version that is being written durable once all shards have; raises CheckpointError if one cannot."""
+        version, store = self._pending, self._store
+        if version == NO_VERSION or store is None:
+            return
+        parts = [state.saved for state in states if state.saved is not None and state.saved.version == version]
+        if errors := [part.error for part in parts if part.error]:
+            self._pending = NO_VERSION
+            raise CheckpointError("; ".join(errors))
+        if len(parts) < len(states):
+            return
+        store.record(version, parts, sorted(self._released))
+        self._released.clear()
+        self._pending, self._recorded = NO_VERSION, version
+        self._emit(Durable(version))
+
+    def _await_saved(self, limit_s: float) -> None:
+        """Wait until nothing is being written; raises TransportError."""
+        deadline = time.monotonic() + limit_s
+        while self._pending != NO_VERSION:
+            self._collect(self._servers.state(deadline_s=self._limits.state_s))
+            if self._pending != NO_VERSION and time.monotonic() >= deadline:
+                raise CheckpointError(
+                    f"version {self._pending} was not written within {limit_s:g} s; is the checkpoint volume too slow?"
+                )
+            if self._pending != NO_VERSION:
+                time.sleep(SAVING_POLL_S)
 
     def _save(self, task: Save) -> Event:
         if task.commit is None or self._store is None:
             return Saved()
-        if not task.commit.durable:
+        self._await_saved(self._limits.save_s)
+        if not task.commit.durable and self._recorded != task.commit.round:
             again = DoCommit(task.commit.round, task.commit.accepted, checkpoint=True, release=())
-            event = self._commit(again)
-            if not isinstance(event, CommitDone):
+            if not isinstance(self._commit(again), CommitDone):
                 return Unrecoverable(ExitCode.CHECKPOINT_UNUSABLE, "the last version could not be written")
+            self._await_saved(self._limits.save_s)
         model, digest = self._store.assemble(task.commit.round) if task.assemble else ("", "")
         return Saved(True, model, digest)

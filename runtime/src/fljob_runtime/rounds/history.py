@@ -17,6 +17,7 @@ from fljob_runtime.rounds.values import (
     Record,
     Rewound,
     RoundCommitted,
+    RoundDurable,
     RoundEvaluated,
     TrainerFailed,
     TrainerMended,
@@ -83,6 +84,8 @@ class History:
             self.accepted = record
         elif isinstance(record, RoundCommitted):
             self._commit(record)
+        elif isinstance(record, RoundDurable):
+            self._replace(record.round, durable=True)
         elif isinstance(record, RoundEvaluated):
             self._replace(record.round, metrics=dict(record.metrics))
         elif isinstance(record, Rewound):

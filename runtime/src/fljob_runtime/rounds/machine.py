@@ -33,6 +33,7 @@ from fljob_runtime.rounds.values import (
     CommitMissing,
     ControlChanged,
     DoCommit,
+    Durable,
     Evaluated,
     Event,
     Finished,
@@ -46,6 +47,7 @@ from fljob_runtime.rounds.values import (
     Restored,
     Rewound,
     RoundCommitted,
+    RoundDurable,
     RoundEvaluated,
     Save,
     Saved,
@@ -160,6 +162,8 @@ class RoundMachine:
     def _take_rest(self, event: Event, now: float) -> None:
         if isinstance(event, CommitDone) and event.round == self.round and self.state is S.COMMITTING:
             self._committed(event, now)
+        elif isinstance(event, Durable) and event.round <= self.history.committed:
+            self._note(RoundDurable(event.round))
         elif isinstance(event, CommitMissing) and event.round == self.round and self.state is S.COMMITTING:
             self._missing(event, now)
         elif isinstance(event, ControlChanged) and isinstance(event.control, Control):

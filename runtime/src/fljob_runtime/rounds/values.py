@@ -96,6 +96,13 @@ class CommitDone:
 
 
 @dataclass(frozen=True)
+class Durable:
+    """A version that was committed is on disk now, and in a manifest."""
+
+    round: int
+
+
+@dataclass(frozen=True)
 class CommitMissing:
     """Some shards lost updates that were named; `folded`: others did fold the list, so it may not change."""
 
@@ -142,6 +149,7 @@ Event = (
     | Restored
     | ShardLost
     | CommitDone
+    | Durable
     | CommitMissing
     | Saved
     | ControlChanged
@@ -183,6 +191,13 @@ class RoundCommitted:
     round: int
     seconds: float
     durable: bool
+
+
+@dataclass(frozen=True)
+class RoundDurable:
+    """A committed version is on disk and in a manifest."""
+
+    round: int
 
 
 @dataclass(frozen=True)
@@ -228,7 +243,15 @@ class Finished:
 
 
 Record = (
-    CohortChosen | ListAccepted | RoundCommitted | RoundEvaluated | Rewound | TrainerFailed | TrainerMended | Finished
+    CohortChosen
+    | ListAccepted
+    | RoundCommitted
+    | RoundDurable
+    | RoundEvaluated
+    | Rewound
+    | TrainerFailed
+    | TrainerMended
+    | Finished
 )
 
 
@@ -263,7 +286,7 @@ class Restore:
 
 @dataclass(frozen=True)
 class DoCommit:
-    """Name the accepted list to all shards. Answer: CommitDone or CommitMissing."""
+    """Name the accepted list to all shards. Answer: CommitDone or CommitMissing; with `checkpoint` later Durable."""
 
     round: int
     accepted: tuple[AcceptedUpdate, ...]

@@ -1,14 +1,17 @@
 """Writes a shard's versions to its checkpoint files, and decides what of them: everything, or what changed.
 
-Used by `shard`. Rows are read from the model a piece at a time, at the version that is written, so that a table is
-never in memory twice. Knows nothing of manifests: a file counts when the coordinator has named it.
+Used by `shard`, from its commits; the writing is done on a thread. Rows are read from the model a piece at a time, at
+the version that is written and that is pinned as long, so a table is never in memory twice: it costs the rows that
+later commits overwrite meanwhile. Knows nothing of manifests: a file counts when the coordinator has named it.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +28,21 @@ from fljob_runtime.checkpoints.shard_file import (
     with_slots,
     write_tensors,
 )
+from fljob_runtime.errors import CheckpointError
+from fljob_runtime.messages import SavedVersion
 from fljob_runtime.parameters import Float32Array, Int64Array, ParamSpec
 from fljob_runtime.server.versions import ShardModel
 
 MAX_CHANGED = 0.5  # of all rows: more than that is written as a full file
 MAX_CHAIN_CHANGED = 1.0  # of all rows, in the increments of a chain together: so it is at most twice a full file
 PIECE_BYTES = 4 << 20
+WAIT_S = 120.0  # for the write before: the coordinator has waited for it already, unless it was started anew
+_log = logging.getLogger(__name__)
 Positions = Mapping[str, Int64Array]
+
+
+class _CancelledError(Exception):
+    """What was being written is of no use any more."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +64,10 @@ class Saved:
 
     version: int
     files: tuple[ShardFileName, ...]
-    num_bytes: int
-    seconds: float
-    unix_time: float
     changed: int = 0
+    num_bytes: int = 0
+    seconds: float = 0.0
+    unix_time: float = 0.0
 
     @property
     def full(self) -> bool:
@@ -65,13 +76,16 @@ class Saved:
 
 
 class Saver:
-    """Writes one shard's versions, each once. Not thread-safe: the shard's commits take turns."""
+    """Writes one shard's versions, one at a time, each on a thread of its own while the shard goes on."""
 
     def __init__(self, root: Path, place: Place, clock: Callable[[], float] = time.time) -> None:
         self._root = root
         self._place = place
         self._clock = clock
+        self._thread: threading.Thread | None = None
+        self._cancelled = threading.Event()
         self._last: Saved | None = None
+        self._told: SavedVersion | None = None
         self.num_full = 0
         self.num_increments = 0
 
@@ -80,25 +94,76 @@ class Saver:
         """Return the newest version on disk that the next may build upon."""
         return self._last
 
-    def begin_anew(self) -> None:
-        """Build upon nothing that was written so far: what is in memory now may not come from it."""
-        self._last = None
+    @property
+    def busy(self) -> bool:
+        """Return whether a version is being written."""
+        return self._thread is not None and self._thread.is_alive()
 
-    def save(self, model: ShardModel) -> Saved:
-        """Write the newest version, if it is not written; raises CheckpointError (full, read-only)."""
-        if self._last is not None and self._last.version == model.newest:
-            return self._last
-        start = time.monotonic()
+    @property
+    def told(self) -> SavedVersion | None:
+        """Return what the coordinator is to know: the version that was written last, or why it could not be."""
+        return self._told
+
+    def begin_anew(self) -> None:
+        """Stop writing, and build upon nothing that was written so far: what is in memory next may not come from it."""
+        self._cancelled.set()
+        self.wait(WAIT_S)
+        self._cancelled.clear()
+        self._last = self._told = None
+
+    def wait(self, limit_s: float) -> SavedVersion | None:
+        """Wait until nothing is being written and return what was last; raises CheckpointError."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(limit_s)
+            if thread.is_alive():
+                raise CheckpointError(f"{thread.name} did not end within {limit_s:g} s; is the volume too slow?")
+        return self._told
+
+    def save(self, model: ShardModel) -> None:
+        """Begin to write the newest version, if it is not written; waits for the one before. Raises CheckpointError."""
+        self.wait(WAIT_S)
+        version = model.newest
+        if self._last is not None and self._last.version == version:
+            return
         changed = self._changed(model)
         bases = () if changed is None or self._last is None else self._last.files
-        tensors = self._tensors(model, changed)
-        file = write_tensors(self._root, self._header(model, bases), tensors)
-        size = sum(tensor.num_bytes for tensor in tensors)
+        header, tensors = self._header(model, bases), self._tensors(model, changed)
         total = _elements(model, changed) + self._last.changed if changed is not None and self._last else 0
-        self._last = Saved(model.newest, (file, *bases), size, time.monotonic() - start, self._clock(), total)
+        self._told = None
+        model.pin(version)
+        self._thread = threading.Thread(
+            target=self._write,
+            args=(model, header, tensors, Saved(version, bases, changed=total)),
+            name=f"the write of version {version}",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def _write(self, model: ShardModel, header: ShardPart, tensors: list[Tensor], plan: Saved) -> None:
+        start = time.monotonic()
+        try:
+            file = write_tensors(self._root, header, tensors)
+        except _CancelledError:
+            return
+        except Exception as error:
+            if not isinstance(error, CheckpointError):
+                _log.exception("event=checkpoint_failed version=%d", plan.version)
+            self._told = SavedVersion(plan.version, header.digest, error=f"shard {header.shard}: {error}")
+            return
+        finally:
+            model.pin(None)
+        self._last = replace(
+            plan,
+            files=(file, *plan.files),
+            num_bytes=sum(tensor.num_bytes for tensor in tensors),
+            seconds=time.monotonic() - start,
+            unix_time=self._clock(),
+        )
         self.num_full += self._last.full
         self.num_increments += not self._last.full
-        return self._last
+        bases = tuple((base.path, base.digest) for base in plan.files)
+        self._told = SavedVersion(plan.version, header.digest, file.path, file.digest, bases)
 
     def _changed(self, model: ShardModel) -> Positions | None:
         """Return the rows that an increment to the last file has, by table; None when a full file is due."""
@@ -131,29 +196,32 @@ class Saver:
         for spec in model.layout.shared_tables:
             where = None if changed is None else changed[spec.name]
             if where is not None:
-                ids = partial(model.ids, spec.name, where)
-                tensors.append(Tensor(ids_name(spec.name), where.shape, ids, I64))
+                ids = model.ids(spec.name, where)
+                tensors.append(Tensor(ids_name(spec.name), ids.shape, partial(np.asarray, ids), I64))
             tensors += self._rows(model, spec, where)
         return tensors
 
     def _rows(self, model: ShardModel, spec: ParamSpec, where: Int64Array | None) -> list[Tensor]:
         rows = len(model.table(spec.name)) if where is None else where
         count = rows if isinstance(rows, int) else rows.size
+        read = partial(self._pieces, rows, max(1, PIECE_BYTES // (4 * spec.dim)))
         keys = with_slots(spec.name, self._place.num_slots)
+        version = model.newest
         return [
-            Tensor(table_name(key), (count, spec.dim), partial(_pieces, model, model.newest, key, rows)) for key in keys
+            Tensor(table_name(key), (count, spec.dim), partial(read, partial(model.rows, version, key))) for key in keys
         ]
+
+    def _pieces(
+        self, rows: Int64Array | int, step: int, read: Callable[[Int64Array], Float32Array]
+    ) -> Iterator[Float32Array]:
+        """Yield rows, so many at a time: those at these positions, or the first so many."""
+        count = rows if isinstance(rows, int) else rows.size
+        for start in range(0, count, step):
+            if self._cancelled.is_set():
+                raise _CancelledError
+            stop = min(start + step, count)
+            yield read(np.arange(start, stop) if isinstance(rows, int) else rows[start:stop])
 
 
 def _elements(model: ShardModel, changed: Positions) -> int:
     return sum(changed[spec.name].size * spec.dim for spec in model.layout.shared_tables)
-
-
-def _pieces(model: ShardModel, version: int, key: str, where: Int64Array | int) -> Iterator[Float32Array]:
-    """Yield rows of a table as they are in a version: those at these positions, or the first so many."""
-    count = where if isinstance(where, int) else where.size
-    step = max(1, PIECE_BYTES // (4 * model.table(key).shape[1]))
-    for start in range(0, count, step):
-        stop = min(start + step, count)
-        positions = np.arange(start, stop) if isinstance(where, int) else where[start:stop]
-        yield model.rows(version, key, positions)

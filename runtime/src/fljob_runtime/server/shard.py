@@ -252,7 +252,10 @@ class Shard:
     def commit(
         self, round_: int, accepted: Sequence[Named], *, checkpoint: bool, release: Sequence[int] = ()
     ) -> CommitResult:
-        """Fold exactly the named updates into version `round_`; repeatable. Raises TransportError."""
+        """Fold exactly the named updates into version `round_`; repeatable. Raises TransportError.
+
+        checkpoint: also begin to write the version; `state` tells when it is on disk.
+        """
         names = tuple(sorted(accepted, key=lambda named: named.trainer))
         with self._committing:
             newest = -1 if self._model is None else self._model.newest
@@ -270,19 +273,11 @@ class Shard:
             for version in release:
                 model.release(version)
             self._drop_baseless(model)
-            result = CommitResult(self.config.shard, round_, model.digest(round_), staleness=staleness)
-            return self._saved(model, result) if checkpoint else result
-
-    def _saved(self, model: ShardModel, result: CommitResult) -> CommitResult:
-        if self.saver is None:
-            raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint-dir")
-        file, *bases = self.saver.save(model).files
-        return replace(
-            result,
-            checkpoint=file.path,
-            checkpoint_digest=file.digest,
-            checkpoint_bases=tuple((base.path, base.digest) for base in bases),
-        )
+            if checkpoint and self.saver is None:
+                raise CheckpointError("a checkpoint is asked for, but this server was started without --checkpoint-dir")
+            if checkpoint and self.saver is not None:
+                self.saver.save(model)
+            return CommitResult(self.config.shard, round_, model.digest(round_), staleness=staleness)
 
     def _fold(self, round_: int, accepted: tuple[Named, ...]) -> tuple[str, ...]:
         """Advance to `round_`; returns the trainers whose update is missing, and then does nothing."""
@@ -395,6 +390,8 @@ class Shard:
         files: one for each shard that wrote the version, in shard order; as many as there are now, or not.
         """
         with self._committing:
+            if self.saver is not None:
+                self.saver.begin_anew()
             model = self._model
             if version < 0:
                 model = None
@@ -406,8 +403,6 @@ class Shard:
                 self._model, self._last_list = model, None
                 for trainer in [t for t, u in self._staged.items() if u.header.round != version + 1]:
                     self._staged.pop(trainer).buffers.free()
-            if self.saver is not None:
-                self.saver.begin_anew()
             self._end_live(f"the servers went back to version {version}; begin the round again")
 
     def _load(self, version: int, files: Sequence[ShardFileName]) -> ShardModel:
@@ -438,6 +433,7 @@ class Shard:
             staged=tuple(StagedUpdate(u.header.round, u.header.trainer, u.header.attempt, u.digest) for u in staged),
             bytes_received=bytes_received,
             bytes_sent=bytes_sent,
+            saved=self.saver.told if self.saver is not None else None,
         )
 
     @property

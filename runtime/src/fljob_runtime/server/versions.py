@@ -45,6 +45,8 @@ class ShardModel:
         self.dense_size = int(np.subtract(*dense_range(layout.dense_size, shard, num_shards)[::-1]))
         self._lock = threading.Lock()
         self._versions: dict[int, Version] = {}
+        self._pinned: int | None = None
+        self._deferred = -1
         self._tables = {spec.name: RowTable(spec, shard, num_shards, slots) for spec in layout.shared_tables}
 
     def locate(self, table: str, ids: Int64Array) -> Int64Array:
@@ -178,10 +180,24 @@ class ShardModel:
                 self._versions[self.newest] = Version(current.dense, current.digest, {}, current.slots)
 
     def release(self, version: int) -> None:
-        """Forget this version and all before it, but never the newest."""
+        """Forget this version and all before it, but never the newest; what is pinned, when it no longer is."""
         with self._lock:
-            for held in [v for v in self._versions if v <= version and v != self.newest]:
-                del self._versions[held]
+            if self._pinned is not None:
+                self._deferred = max(self._deferred, version)
+            self._forget(version)
+
+    def pin(self, version: int | None) -> None:
+        """Keep a version, whatever is released meanwhile, until None is pinned."""
+        with self._lock:
+            self._pinned = version
+            if version is None:
+                self._forget(self._deferred)
+                self._deferred = -1
+
+    def _forget(self, version: int) -> None:
+        last = version if self._pinned is None else min(version, self._pinned - 1)
+        for held in [v for v in self._versions if v <= last and v != self.newest]:
+            del self._versions[held]
 
     def _part(self, name: str) -> tuple[RowTable, int]:
         """Return a table and which part of it goes by this name."""

@@ -110,7 +110,8 @@ def instruction_from_proto(proto: pb.Instruction) -> m.Instruction:
 def state_to_proto(state: m.ShardState) -> spb.ShardState:
     """Encode a shard's state."""
     staged = [spb.StagedUpdate(**vars(update)) for update in state.staged]
-    return spb.ShardState(**{**vars(state), "staged": staged})
+    saved = None if state.saved is None else _saved_to_proto(state.saved)
+    return spb.ShardState(**{**vars(state), "staged": staged, "saved": saved})
 
 
 def state_from_proto(proto: spb.ShardState) -> m.ShardState:
@@ -124,7 +125,23 @@ def state_from_proto(proto: spb.ShardState) -> m.ShardState:
         staged=staged,
         bytes_received=proto.bytes_received,
         bytes_sent=proto.bytes_sent,
+        saved=_saved_from_proto(proto.saved) if proto.HasField("saved") else None,
     )
+
+
+def _saved_to_proto(saved: m.SavedVersion) -> spb.SavedVersion:
+    return spb.SavedVersion(
+        version=saved.version,
+        digest=saved.digest,
+        file=spb.CheckpointFile(path=saved.checkpoint, digest=saved.checkpoint_digest),
+        bases=[spb.CheckpointFile(path=path, digest=digest) for path, digest in saved.checkpoint_bases],
+        error=saved.error[:MAX_TEXT],
+    )
+
+
+def _saved_from_proto(s: spb.SavedVersion) -> m.SavedVersion:
+    bases = tuple((base.path, base.digest) for base in s.bases)
+    return m.SavedVersion(s.version, s.digest, s.file.path, s.file.digest, bases, s.error)
 
 
 def _hello(h: pb.Hello) -> m.Hello:

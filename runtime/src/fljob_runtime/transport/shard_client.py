@@ -138,10 +138,7 @@ class ShardClient:
             self.shard,
             ack.version,
             ack.digest,
-            ack.checkpoint,
-            ack.checkpoint_digest,
             tuple(ack.missing),
-            checkpoint_bases=tuple((base.path, base.digest) for base in ack.checkpoint_bases),
         )
 
     def state(self, *, deadline_s: float) -> ShardState:

@@ -155,10 +155,7 @@ class ShardService:
         return pb.CommitAck(
             version=result.version,
             digest=result.digest,
-            checkpoint=result.checkpoint,
-            checkpoint_digest=result.checkpoint_digest,
             missing=result.missing,
-            checkpoint_bases=[pb.CheckpointFile(path=path, digest=sha) for path, sha in result.checkpoint_bases],
         )
 
     def _state(self, request: pb.StateRequest, context: grpc.ServicerContext) -> pb.ShardState:

@@ -18,7 +18,7 @@ from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import ModelLayout, ModelState, ParamSpec, RowSet, Scope
 from fljob_runtime.server.shard import Shard
 from fljob_runtime.transport.encode import encode_update
-from support.shards import DIM, LAYOUT, NUM_ITEMS, UID, config, header, named, push
+from support.shards import DIM, LAYOUT, NUM_ITEMS, UID, config, header, named, push, save_named
 
 ITEMS = np.arange(NUM_ITEMS * DIM, dtype=np.float32).reshape(NUM_ITEMS, DIM)
 STATE = ModelState(
@@ -32,7 +32,7 @@ def saved(root: Path, num_shards: int, uid: str = UID) -> Manifest:
     files = []
     for number in range(num_shards):
         shard = Shard(replace(config(root, shard=number, num_shards=num_shards), job_uid=uid))
-        files.append(shard.commit(0, named(push(shard, STATE, 0, "a", job_uid=uid)), checkpoint=True))
+        files.append(save_named(shard, 0, named(push(shard, STATE, 0, "a", job_uid=uid))))
     names = tuple(ShardFileName(file.checkpoint, file.checkpoint_digest) for file in files)
     return Manifest(uid, 0, names, tuple(file.digest for file in files))
 
@@ -94,7 +94,7 @@ def test_what_an_algorithm_keeps_beside_a_parameter_is_not_part_of_the_model(tmp
     (payload,) = encode_update(layout, state, 1)
     intake = shard.open_push(header(payload, 0, "a", layout=layout.to_json()))
     intake.write(b"".join(array.tobytes() for array in payload.arrays))
-    done = shard.commit(0, named(shard.close_push(intake)), checkpoint=True)
+    done = save_named(shard, 0, named(shard.close_push(intake)))
     manifest = Manifest(UID, 0, (ShardFileName(done.checkpoint, done.checkpoint_digest),), (done.digest,))
     path = tmp_path / assemble_model(tmp_path, manifest, {}).path
     signature = json.loads((path.parent / "signature.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 from fljob_runtime.checkpoints.files import sha256_of
 from fljob_runtime.checkpoints.store import FolderStore
 from fljob_runtime.errors import CheckpointError
-from support.shards import UID, begun, commit, push, update
+from support.shards import UID, begun, commit, push, save, update
 
 
 def store(root: Path) -> FolderStore:
@@ -20,7 +20,7 @@ def recorded(root: Path, num_rounds: int, release: dict[int, list[int]] | None =
     """Run rounds with a checkpoint each, recorded in the store."""
     made, shard = store(root), begun(root)
     for round_ in range(1, num_rounds + 1):
-        result = commit(shard, round_, push(shard, update(round_), round_, "a"), checkpoint=True)
+        result = save(shard, round_, push(shard, update(round_), round_, "a"))
         made.record(round_, [result], (release or {}).get(round_, []))
     return made
 
@@ -37,7 +37,7 @@ def test_released_versions_are_deleted(tmp_path: Path) -> None:
 
 def test_a_version_that_was_not_recorded_is_not_durable(tmp_path: Path) -> None:
     shard = begun(tmp_path)
-    commit(shard, 1, push(shard, update(1.0), 1, "a"), checkpoint=True)
+    save(shard, 1, push(shard, update(1.0), 1, "a"))
     assert store(tmp_path).durable(1) == []
 
 
@@ -46,7 +46,7 @@ def test_versions_of_any_number_of_shards_are_durable(tmp_path: Path) -> None:
     shards = [begun(tmp_path, shard=number, num_shards=2) for number in range(2)]
     for shard in shards:
         commit(shard, 1, push(shard, update(1.0), 1, "a"))
-    made.record(2, [commit(shard, 2, push(shard, update(2.0), 2, "a"), checkpoint=True) for shard in shards], [])
+    made.record(2, [save(shard, 2, push(shard, update(2.0), 2, "a")) for shard in shards], [])
     assert [(manifest.version, manifest.num_shards) for manifest in made.durable(2)] == [(2, 2), (1, 1)]
 
 

@@ -14,6 +14,7 @@ from fljob_runtime.rounds.values import (
     Record,
     Rewound,
     RoundCommitted,
+    RoundDurable,
     RoundEvaluated,
     TrainerFailed,
     TrainerMended,
@@ -59,6 +60,11 @@ def test_commits_come_back_as_they_were(tmp_path: Path) -> None:
         False,
         0.25,
     )
+
+
+def test_a_version_that_became_durable_later_comes_back_so(tmp_path: Path) -> None:
+    history = reopened(written(tmp_path / "j", *ROUND_ZERO, *ROUND_ONE, RoundDurable(1))).history
+    assert history.durable == [0, 1]
 
 
 def test_trainers_that_failed_for_good_come_back_as_failed(tmp_path: Path) -> None:

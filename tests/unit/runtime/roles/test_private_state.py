@@ -45,17 +45,17 @@ def test_shared_parameters_are_not_stored(store: PrivateStore) -> None:
     assert "items" not in store.load(1).rows
 
 
-def test_the_last_two_rounds_are_kept(store: PrivateStore) -> None:
-    for number in (1, 2, 5):
+def test_the_last_three_rounds_are_kept(store: PrivateStore) -> None:
+    for number in (1, 2, 3, 5):
         store.save(number, state(number))
-    assert (store.newest(1), store.newest(4), store.newest()) == (0, 2, 5)
+    assert (store.newest(1), store.newest(4), store.newest()) == (0, 3, 5)
 
 
 def test_as_many_rounds_are_kept_as_servers_may_go_back(tmp_path: Path) -> None:
     store = PrivateStore(tmp_path, LAYOUT, job_uid="u", rounds_per_checkpoint=4)
-    for number in range(1, 8):
+    for number in range(1, 13):
         store.save(number, state(float(number)))
-    assert [store.newest(number) for number in (2, 3, 7)] == [0, 3, 7]
+    assert [store.newest(number) for number in (3, 4, 12)] == [0, 4, 12]
 
 
 def test_the_newest_not_after_a_round_is_loaded(store: PrivateStore) -> None:

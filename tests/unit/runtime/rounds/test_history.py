@@ -5,7 +5,15 @@ import pytest
 from fljob_api.exit_codes import ExitCode
 from fljob_runtime.messages import Outcome
 from fljob_runtime.rounds.history import History
-from fljob_runtime.rounds.values import Finished, ListAccepted, Rewound, RoundCommitted, RoundEvaluated, TrainerFailed
+from fljob_runtime.rounds.values import (
+    Finished,
+    ListAccepted,
+    Rewound,
+    RoundCommitted,
+    RoundDurable,
+    RoundEvaluated,
+    TrainerFailed,
+)
 
 
 def committed(*rounds: int, durable: bool = True) -> History:
@@ -27,6 +35,12 @@ def test_a_second_commit_record_of_the_last_round_makes_it_durable() -> None:
     history = committed(0, durable=False)
     history.apply(RoundCommitted(0, 1.0, True))
     assert history.durable == [0]
+
+
+def test_a_version_may_become_durable_after_later_rounds() -> None:
+    history = committed(0, 1, 2, durable=False)
+    history.apply(RoundDurable(1))
+    assert history.durable == [1]
 
 
 def test_a_rewind_forgets_newer_rounds_and_what_was_under_way() -> None:

@@ -15,14 +15,17 @@ from fljob_runtime.rounds.values import (
     CommitMissing,
     ControlChanged,
     DoCommit,
+    Durable,
     Evaluated,
     GaveUp,
     Joined,
     ListAccepted,
     Lost,
+    Note,
     Restore,
     Restored,
     RoundCommitted,
+    RoundDurable,
     Saved,
     ShardLost,
     Stop,
@@ -368,6 +371,20 @@ def test_no_commit_is_asked_of_a_shard_that_is_not_restored() -> None:
     driver.on(ShardLost("restarted"))
     driver.trained("c")
     assert driver.state == "Training"
+
+
+def test_a_version_that_is_on_disk_at_last_is_noted_while_later_rounds_are_made() -> None:
+    driver = Driver(rounds=9)
+    driver.to_round(4)
+    assert driver.on(Durable(2)) == [Note(RoundDurable(2))]
+
+
+def test_what_was_written_of_a_version_that_is_lost_is_not_noted() -> None:
+    driver = Driver(rounds=9)
+    driver.to_round(4)
+    driver.on(ShardLost("restarted"))
+    driver.on(Restored(2))
+    assert not any(isinstance(action, Note) for action in driver.on(Durable(3)))
 
 
 def test_rounds_newer_than_the_durable_version_are_repeated() -> None:

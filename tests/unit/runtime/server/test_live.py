@@ -24,7 +24,7 @@ from fljob_runtime.server.live import Answer, Exchange
 from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.transport.encode import encode_update
 from support.processes import wait_until
-from support.shards import LAYOUT, begun, header, push, update
+from support.shards import LAYOUT, begun, header, push, save_named, update
 
 ITEM = np.array([3])
 LOCKSTEP = StepSync(make("SGD", 1.0, {}), weighting=Weighting.UNIFORM, row_averaging=RowAveraging.TOUCHED)
@@ -271,7 +271,7 @@ def test_optimizer_state_goes_on_over_a_checkpoint(tmp_path: Path) -> None:
     momentum = make("Momentum", 1.0, {})
     one = live(tmp_path, Async(momentum), optimizer=momentum)
     exchange(one, "a", 1, update(1.0, {3: 1.0}), last=True)
-    written = one.commit(1, [Named("a", 1, "")], checkpoint=True)
+    written = save_named(one, 1, [Named("a", 1, "")])
     other = live(tmp_path, Async(momentum), optimizer=momentum)
     other.restore(1, [ShardFileName(written.checkpoint, written.checkpoint_digest)])
     ends = [exchange(shard, "a", 1, update(1.0, {3: 1.0}), round_=2) for shard in (one, other)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +23,15 @@ from fljob_runtime.checkpoints.shard_file import (
     read_integers,
     write_shard,
 )
-from fljob_runtime.messages import CommitResult
+from fljob_runtime.messages import SavedVersion
 from fljob_runtime.server.shard import Shard
-from support.shards import NUM_ITEMS, UID, begun, commit, named, push, update
+from support.shards import DEADLINE_S, NUM_ITEMS, UID, SlowDisk, begun, commit, named, push, save, update
 
 FEW, MANY = dict.fromkeys(range(20), 1.0), dict.fromkeys(range(21), 1.0)  # of 40 rows
 
 
-def saved(shard: Shard, round_: int, rows: dict[int, float] | None = None) -> CommitResult:
-    return commit(shard, round_, push(shard, update(float(round_), rows), round_, "a"), checkpoint=True)
+def saved(shard: Shard, round_: int, rows: dict[int, float] | None = None) -> SavedVersion:
+    return save(shard, round_, push(shard, update(float(round_), rows), round_, "a"))
 
 
 def test_the_first_file_is_full_and_the_next_builds_upon_it(tmp_path: Path) -> None:
@@ -63,6 +65,50 @@ def test_a_chain_ends_with_its_eighth_file(tmp_path: Path) -> None:
     shard = begun(tmp_path)
     lengths = [1 + len(saved(shard, round_, {round_: 1.0}).checkpoint_bases) for round_ in range(1, MAX_FILES + 3)]
     assert lengths == [1, 2, 3, 4, 5, 6, 7, 8, 1, 2]
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    return SlowDisk(monkeypatch)
+
+
+def begin(shard: Shard, round_: int, value: float, *, release: Sequence[int] = ()) -> None:
+    staged = push(shard, update(value, {1: value}), round_, "a")
+    shard.commit(round_, named(staged), checkpoint=round_ == 1, release=release)
+
+
+def test_a_commit_does_not_wait_for_the_disk(tmp_path: Path, disk: SlowDisk) -> None:
+    shard = begun(tmp_path)
+    begin(shard, 1, 1.0)
+    assert disk.reached.wait(DEADLINE_S)
+    assert (shard.model().newest, shard.state().saved) == (1, None)
+    disk.go_on.set()
+    assert shard.saver is not None
+    assert shard.saver.wait(DEADLINE_S) == shard.state().saved
+
+
+def test_what_is_written_is_the_version_though_later_ones_change_and_release_it(tmp_path: Path, disk: SlowDisk) -> None:
+    shard = begun(tmp_path)
+    begin(shard, 1, 1.0)
+    begin(shard, 2, 2.0)
+    begin(shard, 3, 3.0, release=[1, 2])
+    assert shard.state().versions == (1, 2, 3)
+    disk.go_on.set()
+    assert shard.saver is not None
+    written = shard.saver.wait(DEADLINE_S)
+    assert written is not None
+    part = open_chain(tmp_path, ShardFileName(written.checkpoint, written.checkpoint_digest)).part()
+    assert (part.version, part.dense[0], part.tables["items"].values[1, 0]) == (1, 1.0, 1.0)
+    assert shard.state().versions == (3,)
+
+
+def test_going_back_ends_what_is_being_written(tmp_path: Path, disk: SlowDisk) -> None:
+    shard = begun(tmp_path)
+    begin(shard, 1, 1.0)
+    threading.Timer(0.05, disk.go_on.set).start()
+    shard.restore(0)
+    assert (shard.state().saved, shard.state().versions) == (None, (0,))
+    assert not list(tmp_path.glob(f"{UID}/1/*"))
 
 
 def test_after_going_back_a_full_file_is_written(tmp_path: Path) -> None:
@@ -111,9 +157,10 @@ def test_what_is_loaded_is_what_was_in_memory(tmp_path: Path, history: list[Step
     random = np.random.default_rng(seed)
     for round_, step in enumerate(history, start=1):
         state = update(float(random.normal()), {row: float(random.normal()) for row in step.rows})
-        written = step.written or round_ == len(history)
-        results = [s.commit(round_, named(push(s, state, round_, "a")), checkpoint=written) for s in shards]
-    chains = [ShardFileName(result.checkpoint, result.checkpoint_digest) for result in results]
+        write = save if step.written or round_ == len(history) else commit
+        results = [write(shard, round_, push(shard, state, round_, "a")) for shard in shards]
+    written = [result for result in results if isinstance(result, SavedVersion)]
+    chains = [ShardFileName(result.checkpoint, result.checkpoint_digest) for result in written]
     parts = [in_memory(shard) for shard in shards]
     full = [write_shard(tmp_path / "full", part) for part in parts]
     for part, file in zip(parts, chains, strict=True):

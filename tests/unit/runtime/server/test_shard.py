@@ -19,7 +19,7 @@ from fljob_runtime.errors import (
 )
 from fljob_runtime.parameters import ModelLayout, ParamSpec
 from fljob_runtime.server.shard import Named, Shard
-from support.shards import LAYOUT, NUM_ITEMS, begun, commit, config, initial, named, push, update
+from support.shards import LAYOUT, NUM_ITEMS, begun, commit, config, initial, named, push, save, update
 
 
 def dense(shard: Shard, version: int) -> float:
@@ -237,7 +237,7 @@ def test_a_version_in_memory_is_restored_by_undoing_the_newer(tmp_path: Path) ->
 
 def test_a_restarted_shard_restores_from_its_checkpoint(tmp_path: Path) -> None:
     shard = begun(tmp_path)
-    result = commit(shard, 1, push(shard, update(1.0, {3: 5.0}), 1, "a"), checkpoint=True)
+    result = save(shard, 1, push(shard, update(1.0, {3: 5.0}), 1, "a"))
     fresh = Shard(config(tmp_path))
     fresh.restore(1, [ShardFileName(result.checkpoint, result.checkpoint_digest)])
     assert (dense(fresh, 1), row(fresh, 1, 3), fresh.model().digest(1)) == (1.0, 5.0, result.digest)
@@ -245,7 +245,7 @@ def test_a_restarted_shard_restores_from_its_checkpoint(tmp_path: Path) -> None:
 
 def test_a_restored_shard_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     shard = begun(tmp_path)
-    saved = commit(shard, 1, push(shard, update(1.0, {3: 5.0}), 1, "a"), checkpoint=True)
+    saved = save(shard, 1, push(shard, update(1.0, {3: 5.0}), 1, "a"))
     fresh = Shard(config(tmp_path))
     fresh.restore(1, [ShardFileName(saved.checkpoint, saved.checkpoint_digest)])
     results = [commit(s, 2, push(s, update(2.0, {4: 6.0}), 2, "a")) for s in (shard, fresh)]
@@ -255,10 +255,10 @@ def test_a_restored_shard_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> 
 def test_a_restored_version_can_be_committed_again(tmp_path: Path) -> None:
     shard = begun(tmp_path)
     staged = push(shard, update(1.0), 1, "a")
-    saved = commit(shard, 1, staged, checkpoint=True)
+    saved = save(shard, 1, staged)
     fresh = Shard(config(tmp_path))
     fresh.restore(1, [ShardFileName(saved.checkpoint, saved.checkpoint_digest)])
-    assert commit(fresh, 1, staged, checkpoint=True) == saved
+    assert save(fresh, 1, staged) == saved
 
 
 def test_restoring_nothing_forgets_everything(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_version_that_is_nowhere_cannot_be_restored(tmp_path: Path) -> None:
 
 def test_the_checkpoint_of_another_shard_is_refused(tmp_path: Path) -> None:
     shard = begun(tmp_path)
-    result = commit(shard, 1, push(shard, update(1.0), 1, "a"), checkpoint=True)
+    result = save(shard, 1, push(shard, update(1.0), 1, "a"))
     other = Shard(config(tmp_path, shard=1, num_shards=2))
     file = ShardFileName(result.checkpoint, result.checkpoint_digest)
     with pytest.raises(CheckpointError, match=r"holds \(job, version, shard, shards\)"):
@@ -292,7 +292,7 @@ def test_the_checkpoint_of_another_shard_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_folder_is_refused(tmp_path: Path) -> None:
     shard = begun(tmp_path, checkpoint=None)
     with pytest.raises(CheckpointError, match="started without --checkpoint"):
-        commit(shard, 1, push(shard, update(1.0), 1, "a"), checkpoint=True)
+        save(shard, 1, push(shard, update(1.0), 1, "a"))
 
 
 def test_a_failed_checkpoint_does_not_undo_the_round(tmp_path: Path) -> None:
@@ -300,9 +300,9 @@ def test_a_failed_checkpoint_does_not_undo_the_round(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     staged = push(shard, update(1.0), 1, "a")
     with pytest.raises(CheckpointError, match="cannot write"):
-        commit(shard, 1, staged, checkpoint=True)
+        save(shard, 1, staged)
     (tmp_path / "file").unlink()
-    assert commit(shard, 1, staged, checkpoint=True).checkpoint.endswith("/1/shard-0-of-1.safetensors")
+    assert save(shard, 1, staged).checkpoint.endswith("/1/shard-0-of-1.safetensors")
 
 
 def test_state_tells_what_is_held(tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def test_an_instruction_comes_back(instruction: m.Instruction) -> None:
 
 
 def test_a_state_comes_back() -> None:
-    state = m.ShardState(1, 2, "boot", (3, 4), (m.StagedUpdate(5, "a", 1, "d"),), 10, 20)
+    saved = m.SavedVersion(4, "d", "a", "b", (("c", "d"), ("e", "f")), "full")
+    state = m.ShardState(1, 2, "boot", (3, 4), (m.StagedUpdate(5, "a", 1, "d"),), 10, 20, saved)
     assert c.state_from_proto(c.state_to_proto(state)) == state
 
 

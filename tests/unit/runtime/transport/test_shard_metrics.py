@@ -14,7 +14,7 @@ from fljob_runtime.server.shard import Shard
 from fljob_runtime.server.versions import ShardModel
 from fljob_runtime.transport.shard_metrics import ShardMetrics, by_label, table_sizes
 from support.exposition import samples
-from support.shards import DIM, NUM_ITEMS, begun, commit, config, push, update
+from support.shards import DIM, NUM_ITEMS, begun, commit, config, push, save, update
 
 LABELS = {"namespace": "ml", "job": "movies", "shard": "0", "mode": "Async"}
 
@@ -112,7 +112,7 @@ def test_a_commit_that_lacks_updates_is_no_new_version(metrics: ShardMetrics) ->
 def test_a_checkpoint_has_its_age_time_size_and_kind(tmp_path: Path) -> None:
     shard = begun(tmp_path)
     for round_ in (1, 2):
-        commit(shard, round_, push(shard, update(1.0, {3: 1.0}), round_, "a"), checkpoint=True)
+        save(shard, round_, push(shard, update(1.0, {3: 1.0}), round_, "a"))
     found = of(shard)
     assert shard.saver is not None
     assert shard.saver.last is not None
