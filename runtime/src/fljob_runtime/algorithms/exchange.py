@@ -17,13 +17,13 @@ class LiveState:
     """One shard's part of the shared parameters, changed in place.
 
     dense: float32 [K]; tables: name -> float32 [N, D]. The slots are the server optimizer's state, arrays of the same
-    shapes; none where it has no state.
+    shapes; none where it has no state. Of a keyed table N are the rows that the round has touched so far.
     """
 
     dense: Float32Array
-    tables: Mapping[str, Float32Array]
+    tables: dict[str, Float32Array]
     dense_slots: Sequence[Float32Array] = ()
-    table_slots: Mapping[str, Sequence[Float32Array]] | None = None
+    table_slots: dict[str, Sequence[Float32Array]] | None = None
 
     def slots_of(self, table: str) -> Sequence[Float32Array]:
         """Return the optimizer's state of a table."""

@@ -7,10 +7,14 @@ value is read; one array is in memory at a time. Raises CheckpointError with the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fljob_runtime.checkpoints import keyed_rows
 from fljob_runtime.checkpoints.files import inside
 from fljob_runtime.checkpoints.shard_file import (
     ShardFileName,
@@ -21,11 +25,14 @@ from fljob_runtime.checkpoints.shard_file import (
     read_floats,
     read_integers,
     read_shard_header,
+    read_tensor,
     table_name,
+    versions_name,
     with_slots,
 )
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ParamSpec
+from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ParamSpec, Scope
+from fljob_runtime.server.keyed import KeyedState
 from fljob_runtime.server.placement import owned_ids
 
 MAX_FILES = 8  # of a chain: so many files at most are read to load a part
@@ -50,7 +57,7 @@ class PartChain:
     def ids(self, spec: ParamSpec) -> Int64Array:
         """Return the ids of all rows that the part has of a table, sorted. int64 [n]."""
         if spec.kind is Kind.KEYED:
-            return np.unique(np.concatenate([_read_ids(path, spec) for path in self.paths]))
+            return keyed_rows.ids([partial(read_integers, path) for path in self.paths], spec)
         return owned_ids(spec.name, spec.shape[0], self.header.shard, self.header.num_shards)
 
     def table(self, spec: ParamSpec, name: str) -> Float32Array:
@@ -58,23 +65,49 @@ class PartChain:
         key = table_name(name)
         if len(self.paths) == 1:
             return read_floats(self.paths[0], key)
+        if spec.kind is Kind.KEYED:
+            return self._newest(spec, key, np.empty((self.ids(spec).size, spec.dim), np.float32))
         ids = self.ids(spec)
-        values = np.empty((ids.size, spec.dim), np.float32)
-        for path, header in zip(self.paths[::-1], self.headers[::-1], strict=True):
-            whole = header.base is None and spec.kind is Kind.ROWS
-            values[slice(None) if whole else _positions(path, spec, ids)] = read_floats(path, key)
+        values = read_floats(self.paths[-1], key)
+        for path in self.paths[-2::-1]:
+            values[_positions(path, spec, ids)] = read_floats(path, key)
         return values
+
+    def keyed(self, spec: ParamSpec) -> KeyedState:
+        """Return all that the part holds of a keyed table."""
+        ids, path = self.ids(spec), self.paths[0]
+        parts = tuple(self.table(spec, name) for name in with_slots(spec.name, self.header.num_slots))
+        versions = self._newest(spec, versions_name(spec.name), np.empty(ids.size, np.int64))
+        waiting = read_integers(path, keyed_rows.waiting_name(spec.name))
+        place = (self.header.version, self.header.shard, self.header.num_shards)
+        return keyed_rows.checked(path, spec, place, (ids, parts, versions, waiting))
+
+    def _newest(self, spec: ParamSpec, key: str, out: NDArray[Any]) -> NDArray[Any]:
+        """Fill in for each row of a keyed table what the newest file that has the row says of it under this key."""
+        ids, missing = self.ids(spec), np.ones(len(out), np.bool_)
+        for path in self.paths[::-1]:
+            mine = _read_ids(path, spec)
+            where = np.searchsorted(ids, mine)
+            where[where == ids.size] = 0
+            there = np.flatnonzero(ids[where] == mine) if ids.size else where[:0]  # the others are gone since
+            out[where[there]] = read_tensor(path, key)[there]
+            missing[where[there]] = False
+        if missing.any():
+            raise CheckpointError(f"{self.paths[0]}: table {spec.name}: no file of its chain has row {ids[missing][0]}")
+        return out
 
     def part(self) -> ShardPart:
         """Return the whole part, as a full file holds it."""
         count = self.header.num_slots
         dense, *slots = [self.dense(name) for name in dense_names(count)]
-        tables = {spec.name: self._rows(spec) for spec in self.header.layout.shared_tables}
-        return replace(self.header, dense=dense, slots=tuple(slots), tables=tables, base=None)
+        plain, keyed = (self.header.layout.select(kind, Scope.SHARED) for kind in (Kind.ROWS, Kind.KEYED))
+        tables = {spec.name: self._rows(spec) for spec in plain}
+        states = {spec.name: self.keyed(spec) for spec in keyed}
+        return replace(self.header, dense=dense, slots=tuple(slots), tables=tables, base=None, keyed=states)
 
     def _rows(self, spec: ParamSpec) -> TablePart:
         values, *slots = [self.table(spec, name) for name in with_slots(spec.name, self.header.num_slots)]
-        return TablePart(values, tuple(slots), self.ids(spec) if spec.kind is Kind.KEYED else None)
+        return TablePart(values, tuple(slots))
 
 
 def open_chain(root: Path, file: ShardFileName) -> PartChain:

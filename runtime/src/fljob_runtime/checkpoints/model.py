@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from fljob_runtime.checkpoints.chain import PartChain, open_chain
-from fljob_runtime.checkpoints.files import Tensor, inside, write_atomically, write_safetensors
+from fljob_runtime.checkpoints.files import I64, Tensor, inside, write_atomically, write_safetensors
 from fljob_runtime.checkpoints.manifest import Manifest
 from fljob_runtime.checkpoints.shard_file import ShardFileName, dense_names
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import Float32Array, ModelLayout, ParamSpec, Scope, unpack_dense
+from fljob_runtime.parameters import Float32Array, Kind, ModelLayout, ParamSpec, Scope, unpack_dense
 from fljob_runtime.server.placement import dense_range
 
 FORMAT = "fljob-model-1"
@@ -45,7 +45,9 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     dense = unpack_dense(layout.shared_dense, _whole_dense(chains, layout))
     model = layout.model
     tensors = [Tensor(t.name, t.shape, partial(np.asarray, dense[t.name])) for t in model.shared_dense]
-    tensors += [Tensor(t.name, t.shape, partial(_whole_table, chains, t)) for t in model.shared_tables]
+    for spec in model.shared_tables:
+        keyed = spec.kind is Kind.KEYED
+        tensors += _keyed(chains, spec) if keyed else [Tensor(spec.name, spec.shape, partial(_whole, chains, spec))]
     signature = _signature(manifest, model, about)
     relative = f"{manifest.job_uid}/model/{MODEL}"
     # The uid is not in the model's file: the same job gives the same digest wherever it runs.
@@ -74,7 +76,21 @@ def _whole_dense(chains: list[PartChain], layout: ModelLayout) -> Float32Array:
     return vector
 
 
-def _whole_table(chains: list[PartChain], spec: ParamSpec) -> Float32Array:
+def _keyed(chains: list[PartChain], spec: ParamSpec) -> list[Tensor]:
+    """Return the rows of a keyed table, and as `<name>.ids` whose they are, in order of the ids."""
+    ids = np.concatenate([chain.ids(spec) for chain in chains])
+    order = np.argsort(ids)
+
+    def values() -> Float32Array:
+        return np.concatenate([chain.table(spec, spec.name) for chain in chains])[order]
+
+    return [
+        Tensor(f"{spec.name}.ids", ids.shape, partial(np.asarray, ids[order]), I64),
+        Tensor(spec.name, (ids.size, spec.dim), values),
+    ]
+
+
+def _whole(chains: list[PartChain], spec: ParamSpec) -> Float32Array:
     if len(chains) == 1:
         return chains[0].table(spec, spec.name)
     values = np.empty(spec.shape, np.float32)

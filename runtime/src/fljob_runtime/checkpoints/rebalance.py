@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from fljob_runtime.checkpoints.chain import PartChain, open_chain
+from fljob_runtime.checkpoints.keyed_rows import gathered
 from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, TablePart, dense_names, with_slots
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import Float32Array, ParamSpec
+from fljob_runtime.parameters import Float32Array, Kind, ParamSpec, Scope
 from fljob_runtime.server.digest import digest_of
 from fljob_runtime.server.placement import dense_range, owned_ids, shards_of
 
@@ -61,10 +62,14 @@ def _check(root: Path, files: Sequence[ShardFileName], shard: int, part: ShardPa
 def _gathered(chains: list[PartChain], wanted: Wanted) -> ShardPart:
     header = chains[0].header
     dense, *slots = [_dense(chains, name, header.layout.dense_size, wanted) for name in dense_names(wanted.num_slots)]
-    tables = {spec.name: _table(chains, spec, wanted) for spec in header.layout.shared_tables}
+    plain, keyed = (header.layout.select(kind, Scope.SHARED) for kind in (Kind.ROWS, Kind.KEYED))
+    tables = {spec.name: _table(chains, spec, wanted) for spec in plain}
+    place = (wanted.shard, wanted.num_shards)
+    states = {spec.name: gathered(spec, [chain.keyed(spec) for chain in chains], *place) for spec in keyed}
     rows = [array for table in tables.values() for array in (table.values, *table.slots)]
+    rows_by_id = [array for state in states.values() for array in state.arrays]
     # A chain of digests ends where the parts are cut anew: the next one begins with what was read and from whom.
-    digest = digest_of([dense, *rows], previous=" ".join(chain.header.digest for chain in chains))
+    digest = digest_of([dense, *rows, *rows_by_id], previous=" ".join(chain.header.digest for chain in chains))
     return replace(
         header,
         shard=wanted.shard,
@@ -74,6 +79,7 @@ def _gathered(chains: list[PartChain], wanted: Wanted) -> ShardPart:
         tables=tables,
         slots=tuple(slots),
         base=None,
+        keyed=states,
     )
 
 

@@ -8,6 +8,8 @@ and of each table the rows that changed since an older file, its base, which it 
     ids.<name>                                 I64 [n], where the rows are not all that the shard owns
     versions.<name>                            I64 [n], the version that changed each row last, where it is kept
 
+and of a keyed table what `keyed_rows` says.
+
 A file is only as good as the sha256 that the manifest names for it: a torn or foreign one raises CheckpointError.
 """
 
@@ -15,17 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from fljob_runtime.checkpoints import keyed_rows
 from fljob_runtime.checkpoints.files import F32, I64, Array, Tensor, inside, sha256_of, write_safetensors
+from fljob_runtime.checkpoints.keyed_rows import Shapes
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Float32Array, Int64Array, Kind, LayoutError, ModelLayout
+from fljob_runtime.server.keyed import KeyedState
 from fljob_runtime.server.placement import dense_range, owned_ids
 
 FORMAT = "fljob-shard-2"
@@ -63,7 +69,7 @@ class ShardPart:
     """What one shard holds of one version: its dense range [k] and rows of each table.
 
     num_slots: arrays of the server optimizer's state per parameter; `slots` are those of the dense range, each [k].
-    base: the file that this one is an increment to, None in a full one.
+    base: the file that this one is an increment to, None in a full one. keyed: what it holds of keyed tables.
     """
 
     job_uid: str
@@ -77,6 +83,7 @@ class ShardPart:
     num_slots: int = 0
     slots: tuple[Float32Array, ...] = ()
     base: ShardFileName | None = None
+    keyed: Mapping[str, KeyedState] = field(default_factory=dict)
 
 
 def write_shard(root: Path, part: ShardPart) -> ShardFileName:
@@ -150,15 +157,15 @@ def _header(path: Path, metadata: Mapping[str, str]) -> ShardPart:
     )
 
 
-_Shapes = dict[str, tuple[str, tuple[int, ...]]]
-
-
-def _shapes(part: ShardPart, found: _Shapes) -> _Shapes:
+def _shapes(part: ShardPart, found: Shapes) -> Shapes:
     """Return the types and shapes that the part must have; how many rows are there by id, the ids say."""
     start, stop = dense_range(part.layout.dense_size, part.shard, part.num_shards)
-    shapes: _Shapes = dict.fromkeys(dense_names(part.num_slots), (F32, (stop - start,)))
+    shapes: Shapes = dict.fromkeys(dense_names(part.num_slots), (F32, (stop - start,)))
     for spec in part.layout.shared_tables:
-        if part.base is None and spec.kind is Kind.ROWS:
+        if spec.kind is Kind.KEYED:
+            shapes |= keyed_rows.shapes(spec, part.num_slots, found, increment=part.base is not None)
+            continue
+        if part.base is None:
             num_rows = owned_ids(spec.name, spec.shape[0], part.shard, part.num_shards).size
         else:
             num_rows = min(found.get(ids_name(spec.name), (I64, ()))[1], default=0)
@@ -171,15 +178,20 @@ def _shapes(part: ShardPart, found: _Shapes) -> _Shapes:
 
 def read_floats(path: Path, name: str) -> Float32Array:
     """Return one float32 array of a checked file, by its name there."""
-    with _opened(path) as tensors:
-        values: Float32Array = tensors.get_tensor(name)
-        return values
+    values: Float32Array = read_tensor(path, name)
+    return values
 
 
 def read_integers(path: Path, name: str) -> Int64Array:
     """Return one int64 array of a checked file, by its name there."""
+    values: Int64Array = read_tensor(path, name)
+    return values
+
+
+def read_tensor(path: Path, name: str) -> NDArray[Any]:
+    """Return one array of a checked file, by its name there."""
     with _opened(path) as tensors:
-        values: Int64Array = tensors.get_tensor(name)
+        values: NDArray[Any] = tensors.get_tensor(name)
         return values
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
-from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, RowSet
+from fljob_runtime.parameters import Float32Array, Float64Array, Int32Array, Int64Array, RowSet
 from fljob_runtime.server.staging import StagedRows
 
 _BLOCK_ELEMENTS = 1 << 15
@@ -22,20 +22,36 @@ _LEAST_WEIGHT = 1e-200
 
 
 @dataclass(frozen=True)
+class Unadmitted:
+    """Ids of a keyed table that updates touched and that get no row: sorted [n], with how often, all in all.
+
+    left_out: contributions to rows that were left out for want of earlier ones; refused: for want of room.
+    """
+
+    ids: Int64Array
+    touches: Int32Array
+    left_out: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True)
 class FoldedRows:
     """Some rows of one table: positions [n] within the shard's part, sorted; values [n, D].
 
-    state: arrays [n, D] of the server optimizer's state, where the rows were stepped.
+    The positions of a keyed table's rows are their ids. state: arrays [n, D] of the server optimizer's state, where the
+    rows were stepped. unadmitted: of a keyed table only.
     """
 
     positions: Int64Array
     values: Float32Array
     state: tuple[Float32Array, ...] = ()
+    unadmitted: Unadmitted | None = None
 
     @property
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """Return all that it is made of."""
-        return (self.positions, self.values, *self.state)
+        waiting = (self.unadmitted.ids, self.unadmitted.touches) if self.unadmitted else ()
+        return (self.positions, self.values, *self.state, *waiting)
 
 
 def fold_dense(vectors: Sequence[Float32Array], weights: Sequence[float]) -> Float32Array:
@@ -94,6 +110,6 @@ def _comes_back(weights: Float64Array) -> bool:
     """Return whether (w x) / w, computed in float64 and rounded to float32, is x for every float32 x.
 
     Each of the two steps errs by 2^-53 of the value at most, and x is the only float32 so near; unless w is so far from
-    1 that w x has no full precision or no room in float64.
+    1 that w x has no full precision or no room in float64. Of no weights nothing is said.
     """
-    return bool(weights.min() > _LEAST_WEIGHT and weights.max() < 1.0 / _LEAST_WEIGHT)
+    return bool(weights.size and weights.min() > _LEAST_WEIGHT and weights.max() < 1.0 / _LEAST_WEIGHT)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,6 +73,7 @@ class LiveRound:
         self._rule = rule
         self._max_staleness = max_staleness
         self._state = base.live_state()
+        self._drafts = base.drafts()
         self._touched = {name: np.zeros(len(table), np.bool_) for name, table in self._state.tables.items()}
         self._members: dict[str, _Member] = {}
         self._waiting: dict[str, tuple[Exchange, Staged]] = {}
@@ -118,10 +119,12 @@ class LiveRound:
         with self._changed:
             return tuple(t for t in trainers if t not in self._members or not self._members[t].finished)
 
-    def cut(self) -> tuple[LiveState, dict[str, Int64Array]]:
-        """End the round; return its values and, by table, the positions that were changed."""
+    def cut(self) -> tuple[LiveState, dict[str, FoldedRows]]:
+        """End the round; return its values and, by table, the rows that were changed with the state of them."""
         self.end(f"round {self.round} is committed")
-        return self._state, {name: np.flatnonzero(mask) for name, mask in self._touched.items()}
+        changed = {name: np.flatnonzero(mask) for name, mask in self._touched.items() if name not in self._drafts}
+        rows = {name: _folded(self._state, name, where) for name, where in changed.items() if where.size}
+        return self._state, rows | {name: draft.folded() for name, draft in self._drafts.items()}
 
     def end(self, reason: str) -> None:
         """Take no more exchanges; those that wait fail with StaleError."""
@@ -169,17 +172,34 @@ class LiveRound:
         late = [t for t, m in sorted(self._members.items()) if not m.finished and t not in self._waiting]
         return late + [f"{unknown} trainers that have not begun"] * (unknown > 0)
 
-    def _apply(self, contributions: Sequence[tuple[Exchange, Staged]]) -> None:
-        with self._work.folding([staged for _, staged in contributions]):
-            self._rule.apply(self._state, [_contribution(asked, staged) for asked, staged in contributions])
-        for _, staged in contributions:
-            for name, rows in staged.rows.items():
-                self._touched[name][rows.positions] = True
+    def _apply(self, exchanged: Sequence[tuple[Exchange, Staged]]) -> None:
+        contributions = [_contribution(asked, staged) for asked, staged in exchanged]
+        for name in self._drafts:
+            contributions = self._entered(name, contributions)
+        with self._work.folding([staged for _, staged in exchanged]):
+            self._rule.apply(self._state, contributions)
+        for contribution in contributions:
+            for name, rows in contribution.rows.items():
+                if name not in self._drafts:
+                    self._touched[name][rows.ids] = True
         self._changes += 1
+
+    def _entered(self, name: str, contributions: Sequence[Contribution]) -> list[Contribution]:
+        """Return contributions whose rows of a keyed table are those let in, by position in the state's arrays."""
+        draft, touching = self._drafts[name], [c.rows[name] for c in contributions if name in c.rows]
+        entered = iter(draft.enter([rows.ids for rows in touching]))
+        self._state.tables[name], *slots = draft.parts
+        if self._state.table_slots:
+            self._state.table_slots[name] = slots
+        return [replace(c, rows=_let_in(c.rows, name, *next(entered))) if name in c.rows else c for c in contributions]
 
     def _values(self, asked: Exchange) -> tuple[Float32Array, ...]:
         dense = (self._state.dense.copy(),) if asked.dense else ()
-        return (*dense, *(self._state.tables[name].take(where, axis=0) for name, where in asked.wanted.items()))
+        return (*dense, *(self._rows(name, where) for name, where in asked.wanted.items()))
+
+    def _rows(self, name: str, keys: Int64Array) -> Float32Array:
+        draft = self._drafts.get(name)
+        return self._state.tables[name].take(keys, axis=0) if draft is None else draft.take(keys)
 
     def _check_open(self) -> None:
         if self._ended:
@@ -191,14 +211,12 @@ def _contribution(asked: Exchange, staged: Staged) -> Contribution:
     return Contribution(staged.dense, rows, staged.header.num_samples, asked.share)
 
 
-def folded(state: LiveState, changed: Mapping[str, Int64Array]) -> dict[str, FoldedRows]:
-    """Return the changed rows of all tables, with the optimizer's state of them."""
-    return {
-        name: FoldedRows(
-            positions,
-            state.tables[name].take(positions, axis=0),
-            tuple(slot.take(positions, axis=0) for slot in state.slots_of(name)),
-        )
-        for name, positions in changed.items()
-        if positions.size
-    }
+def _let_in(rows: Mapping[str, RowSet], name: str, which: Int64Array, positions: Int64Array) -> Mapping[str, RowSet]:
+    """Return rows of which those of one table are some only, under other names."""
+    given = rows[name]
+    return {**rows, name: RowSet(positions, given.values[which], given.weights[which])}
+
+
+def _folded(state: LiveState, name: str, positions: Int64Array) -> FoldedRows:
+    slots = tuple(slot.take(positions, axis=0) for slot in state.slots_of(name))
+    return FoldedRows(positions, state.tables[name].take(positions, axis=0), slots)

@@ -17,7 +17,7 @@ from fljob_runtime.algorithms.fednova import stretch, stretch_rows
 from fljob_runtime.parameters import Float32Array, ModelLayout
 from fljob_runtime.server.fold import FoldedRows, fold_dense, fold_rows
 from fljob_runtime.server.placement import dense_range
-from fljob_runtime.server.staging import Staged
+from fljob_runtime.server.staging import Staged, StagedRows
 
 _NEAR = 1e-9  # a row's way that differs from all the way by rounding only
 
@@ -55,9 +55,12 @@ class RoundMean:
                 _go(mean[piece], old[piece], self._stretch * self._averaging.part(name, len(self._updates)))
         return mean
 
-    def table(self, name: str, old: Float32Array) -> FoldedRows:
-        """Return the next values of the rows of a table's part that were touched; old: the present ones [N, D]."""
-        touching = [(i, update.rows[name]) for i, update in enumerate(self._updates) if name in update.rows]
+    def table(self, name: str, old: Float32Array, touching: Sequence[tuple[int, StagedRows]]) -> FoldedRows:
+        """Return the next values of the rows of a table that were touched.
+
+        old: the present ones [N, D]; touching: the rows of each update that has some, by position in `old`, and which
+        of the updates it is.
+        """
         if self._touched:
             counted = [r if self._alike else replace(r, weights=r.weights * self._factors[i]) for i, r in touching]
             folded = fold_rows(counted, old)

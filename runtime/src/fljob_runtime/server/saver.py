@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fljob_runtime.checkpoints import keyed_rows
 from fljob_runtime.checkpoints.chain import MAX_FILES
 from fljob_runtime.checkpoints.files import I64, Tensor
 from fljob_runtime.checkpoints.shard_file import (
@@ -30,7 +31,7 @@ from fljob_runtime.checkpoints.shard_file import (
 )
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.messages import SavedVersion
-from fljob_runtime.parameters import Float32Array, Int64Array, ParamSpec
+from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ParamSpec
 from fljob_runtime.server.versions import ShardModel
 
 MAX_CHANGED = 0.5  # of all rows: more than that is written as a full file
@@ -170,7 +171,7 @@ class Saver:
         if self._last is None or len(self._last.files) == MAX_FILES:
             return None
         changed = model.changed_since(self._last.version)
-        much, whole = _elements(model, changed), sum(model.table(spec.name).size for spec in model.layout.shared_tables)
+        much, whole = _elements(model, changed), _elements_of_all(model)
         fits = much <= MAX_CHANGED * whole and self._last.changed + much <= MAX_CHAIN_CHANGED * whole
         return changed if fits else None
 
@@ -195,6 +196,9 @@ class Saver:
         tensors = [Tensor(n, v.shape, partial(np.asarray, v)) for n, v in zip(names, vectors, strict=True)]
         for spec in model.layout.shared_tables:
             where = None if changed is None else changed[spec.name]
+            if spec.kind is Kind.KEYED:
+                tensors += keyed_rows.tensors(model, spec, self._place.num_slots, where, self._pieces)
+                continue
             if where is not None:
                 ids = model.ids(spec.name, where)
                 tensors.append(Tensor(ids_name(spec.name), ids.shape, partial(np.asarray, ids), I64))
@@ -204,7 +208,7 @@ class Saver:
     def _rows(self, model: ShardModel, spec: ParamSpec, where: Int64Array | None) -> list[Tensor]:
         rows = len(model.table(spec.name)) if where is None else where
         count = rows if isinstance(rows, int) else rows.size
-        read = partial(self._pieces, rows, max(1, PIECE_BYTES // (4 * spec.dim)))
+        read = partial(self._pieces, rows, spec.dim)
         keys = with_slots(spec.name, self._place.num_slots)
         version = model.newest
         return [
@@ -212,9 +216,10 @@ class Saver:
         ]
 
     def _pieces(
-        self, rows: Int64Array | int, step: int, read: Callable[[Int64Array], Float32Array]
+        self, rows: Int64Array | int, dim: int, read: Callable[[Int64Array], Float32Array]
     ) -> Iterator[Float32Array]:
-        """Yield rows, so many at a time: those at these positions, or the first so many."""
+        """Yield rows of a length, some at a time: those with these keys, or the first so many."""
+        step = max(1, PIECE_BYTES // (4 * dim))
         count = rows if isinstance(rows, int) else rows.size
         for start in range(0, count, step):
             if self._cancelled.is_set():
@@ -225,3 +230,7 @@ class Saver:
 
 def _elements(model: ShardModel, changed: Positions) -> int:
     return sum(changed[spec.name].size * spec.dim for spec in model.layout.shared_tables)
+
+
+def _elements_of_all(model: ShardModel) -> int:
+    return sum(model.num_rows(spec.name) * spec.dim for spec in model.layout.shared_tables)

@@ -7,7 +7,7 @@ identity checks (the servicer has done them). Thread-safe; commits and restores 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,11 @@ from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import CheckpointError, LayoutMismatchError, MalformedError, NotReadyError, StaleError
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
-from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout
-from fljob_runtime.server.digest import digest_of
-from fljob_runtime.server.fold import FoldedRows
-from fljob_runtime.server.live import Answer, Exchange, LiveRound, folded
-from fljob_runtime.server.rebase import moved, rebased
-from fljob_runtime.server.round_mean import RoundMean
+from fljob_runtime.parameters import Kind, LayoutError, ModelLayout
+from fljob_runtime.server.keyed import TableCounts
+from fljob_runtime.server.live import Answer, Exchange, LiveRound
+from fljob_runtime.server.next_version import advance, append
+from fljob_runtime.server.rebase import rebased
 from fljob_runtime.server.saver import Place, Saver
 from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
@@ -41,7 +40,8 @@ class ShardConfig:
 
     averaging: the algorithm's. optimizer: applies rounds' means; None makes the mean the next version. exchange: the
     rule of a mode in which values change within a round, None for Sync and Buffered. buffered: updates may be made
-    from any version that is held; buffer_share: the part of the job's trainers whose updates make a version then.
+    from any version that is held; buffer_share: the part of the job's trainers whose updates make a version then. seed:
+    of keyed tables' initial values.
     """
 
     job_uid: str
@@ -61,6 +61,7 @@ class ShardConfig:
     compression: Chain | None = None
     buffered: bool = False
     buffer_share: float = 1.0
+    seed: int = 0
 
     @property
     def slots(self) -> tuple[float, ...]:
@@ -195,14 +196,21 @@ class Shard:
         with self._lock:
             model = self._model
         if model is None or round_ == 0:
-            return ShardModel(layout, self.config.shard, self.config.num_shards, self.config.slots)
+            return self._empty(layout)
         return model
+
+    def _empty(self, layout: ModelLayout) -> ShardModel:
+        """Return a model without a version."""
+        config = self.config
+        return ShardModel(layout, config.shard, config.num_shards, config.slots, seed=config.seed)
 
     def _check_complete(self, staged: Staged) -> None:
         part = self._part_for(0, staged.layout)
         for spec in staged.layout.shared_tables:
             given = len(staged.rows[spec.name].positions) if spec.name in staged.rows else 0
-            wanted = len(part.table(spec.name))
+            if spec.kind is Kind.KEYED and given:
+                raise MalformedError(f"table {spec.name}: its rows are made on first touch; round 0 brings none")
+            wanted = part.num_rows(spec.name)
             if given != wanted:
                 raise MalformedError(f"table {spec.name}: initial values of {given} of {wanted} rows")
 
@@ -298,7 +306,7 @@ class Shard:
             raise LayoutMismatchError("the named updates have different layouts")
         with self.work.folding(updates):
             moved = [rebased(update, model) for update in updates] if self.config.buffered and round_ else updates
-            self._advance(model, round_, moved)
+            advance(model, self.config, moved)
         with self._lock:
             self._model = model
             self._last_list = (round_, accepted)
@@ -328,8 +336,8 @@ class Shard:
         if live is None or missing:
             return missing
         model = self.model()
-        state, changed = live.cut()
-        self._append(model, state.dense, folded(state, changed), state.dense_slots)
+        state, rows = live.cut()
+        append(model, state.dense, rows, state.dense_slots)
         with self._lock:
             self._live, self._last_list = None, (round_, accepted)
         return ()
@@ -339,50 +347,6 @@ class Shard:
             live, self._live = self._live, None
         if live is not None:
             live.end(reason)
-
-    def _advance(self, model: ShardModel, round_: int, updates: list[Staged]) -> None:
-        config = self.config
-        averaging, share = (config.averaging, config.buffer_share) if round_ else (FEDAVG, 1.0)
-        mean = RoundMean(updates, config.weighting, config.row_averaging, averaging, share=share)
-        old = model.dense(round_ - 1) if round_ else None
-        dense = mean.dense(old, model.layout, (config.shard, config.num_shards))
-        rows = {
-            spec.name: mean.table(spec.name, model.table(spec.name))
-            for spec in model.layout.shared_tables
-            if any(spec.name in update.rows for update in updates)
-        }
-        slots = model.slots(round_ - 1) if round_ else ()
-        if config.optimizer is not None and round_:
-            dense, slots = self._step(config.optimizer, model, dense, rows)
-        elif old is not None and share < 1.0:
-            dense = moved(dense, old, old, share)
-        self._append(model, dense, rows, slots)
-
-    def _append(
-        self, model: ShardModel, dense: Float32Array, rows: dict[str, FoldedRows], slots: Sequence[Float32Array]
-    ) -> None:
-        """Make the next version of a dense range and changed rows, or the first one of all rows."""
-        first = not model.versions
-        changed = [array for part in rows.values() for array in part.arrays]
-        before = model.layout.digest if first else model.digest(model.newest)
-        digest = digest_of([dense, *changed], previous=before)
-        if first:
-            model.install(0, dense, {name: folded.values for name, folded in rows.items()}, digest)
-        else:
-            model.advance(dense, rows, digest, slots)
-
-    def _step(
-        self, optimizer: ServerOptimizer, model: ShardModel, mean: Float32Array, rows: dict[str, FoldedRows]
-    ) -> tuple[Float32Array, tuple[Float32Array, ...]]:
-        """Step from the newest version towards the mean; `rows` become the rows after the step, and their state."""
-        dense = model.dense(model.newest).copy()
-        slots = tuple(slot.copy() for slot in model.slots(model.newest))
-        optimizer.step(dense, mean - dense, slots)
-        for name, averaged in list(rows.items()):
-            values, *state = model.state(name, averaged.positions)
-            optimizer.step(values, averaged.values - values, state)
-            rows[name] = FoldedRows(averaged.positions, values, tuple(state))
-        return dense, slots
 
     def restore(self, version: int, files: Sequence[ShardFileName] = ()) -> None:
         """Make `version` the newest, from memory or else from its files; -1 forgets all. Raises TransportError.
@@ -413,11 +377,11 @@ class Shard:
             raise CheckpointError(f"cannot read {files[0].path}: this server was started without --checkpoint-dir")
         wanted = Wanted(config.job_uid, version, config.shard, config.num_shards, len(config.slots))
         part = load_part(config.checkpoint, files, wanted)
-        model = ShardModel(part.layout, config.shard, config.num_shards, config.slots)
+        model = self._empty(part.layout)
         tables = {name: table.values for name, table in part.tables.items()}
         for name, table in part.tables.items():
             tables |= {model.slot_name(name, k): slot for k, slot in enumerate(table.slots)}
-        model.install(version, part.dense, tables, part.digest, part.slots)
+        model.install(version, part.dense, tables, part.digest, part.slots, part.keyed)
         return model
 
     def state(self, *, bytes_received: int = 0, bytes_sent: int = 0) -> ShardState:
@@ -435,6 +399,13 @@ class Shard:
             bytes_sent=bytes_sent,
             saved=self.saver.told if self.saver is not None else None,
         )
+
+    @property
+    def table_counts(self) -> Mapping[str, tuple[int, TableCounts]]:
+        """Return for each keyed table how many rows it holds, and what came and went since it was begun or loaded."""
+        with self._lock:
+            model = self._model
+        return model.counts() if model is not None else {}
 
     @property
     def reserved_bytes(self) -> int:

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from fljob_runtime.compression.chain import Chain, Key
 from fljob_runtime.errors import BusyError, LayoutMismatchError, MalformedError
 from fljob_runtime.packed import most_bytes, unpack_ids, unpack_weights
-from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, ModelLayout
+from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, Kind, ModelLayout, ParamSpec
 from fljob_runtime.server.digest import Digest
 from fljob_runtime.server.placement import dense_range
 
 _ALIGN = 64
 _ADD_ELEMENTS = 1 << 15
+MOST_KEYED_ROWS = 1 << 24  # of a keyed table in one update to one shard: nothing else bounds what it may announce
 _UINT8 = NDArray[np.uint8]
 
 
@@ -75,7 +76,10 @@ class PushHeader:
 
 @dataclass(frozen=True)
 class StagedRows:
-    """Rows of one table: positions within the shard's part [n], values [n, D], weights [n]."""
+    """Rows of one table: positions within the shard's part [n], values [n, D], weights [n].
+
+    The positions of a keyed table's rows are their ids: which of them have rows is known at the commit.
+    """
 
     positions: Int64Array
     values: Float32Array
@@ -294,7 +298,7 @@ class Intake:
         self._unpack(by_name)
         dense = by_name.get(("", BlockKind.DENSE), np.empty(0, np.uint8)).view(np.float32)
         rows = {
-            spec.name: self._rows(spec.name, spec.shape, by_name, locate)
+            spec.name: self._rows(spec, by_name, locate)
             for spec in self.layout.shared_tables
             if (spec.name, BlockKind.ROW_IDS) in by_name
         }
@@ -339,28 +343,28 @@ class Intake:
                 piece = slice(start, start + step)
                 part.values[piece] += base.rows(version, name, part.positions[piece])
 
-    def _rows(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        by_name: Mapping[tuple[str, BlockKind], _UINT8],
-        locate: Locator,
-    ) -> StagedRows:
+    def _rows(self, spec: ParamSpec, by_name: Mapping[tuple[str, BlockKind], _UINT8], locate: Locator) -> StagedRows:
+        name = spec.name
         ids = by_name[name, BlockKind.ROW_IDS].view(np.int64)
-        values = by_name[name, BlockKind.ROW_VALUES].view(np.float32).reshape(-1, shape[1])
+        values = by_name[name, BlockKind.ROW_VALUES].view(np.float32).reshape(-1, spec.dim)
         weights = by_name[name, BlockKind.ROW_WEIGHTS].view(np.float64)
         if not (np.isfinite(weights).all() and (weights > 0).all()):
             raise MalformedError(f"table {name}: row weights must be finite and above 0")
-        check_sorted(name, ids, shape[0])
+        check_sorted(name, ids, None if spec.kind is Kind.KEYED else spec.shape[0])
         return StagedRows(locate(name, ids), values, weights)
 
 
-def check_sorted(table: str, ids: Int64Array, num_rows: int) -> None:
-    """Raise MalformedError unless ids are sorted, unique and in [0, num_rows)."""
-    if ids.size == 0:
+def check_sorted(table: str, ids: Int64Array, num_rows: int | None = None) -> None:
+    """Raise MalformedError unless ids are sorted, unique and in [0, num_rows); None: of a keyed table."""
+    if ids.size == 0 or _fits(ids, num_rows):
         return
-    if ids[0] < 0 or ids[-1] >= num_rows or not (ids[1:] > ids[:-1]).all():
-        raise MalformedError(f"table {table}: ids must be sorted, unique and in [0, {num_rows})")
+    of = "" if num_rows is None else f" and in [0, {num_rows})"
+    raise MalformedError(f"table {table}: ids must be sorted, unique{of}")
+
+
+def _fits(ids: Int64Array, num_rows: int | None) -> bool:
+    inside = num_rows is None or bool(ids[0] >= 0 and ids[-1] < num_rows)
+    return inside and bool((ids[1:] > ids[:-1]).all())
 
 
 def _check_codecs(header: PushHeader, chain: Chain | None) -> None:
@@ -400,13 +404,14 @@ def _check_blocks(
         if not given or given[0].name != spec.name:
             continue
         count, found = given[0].num_rows, given[:3]
-        values = sent(Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.shape[1] * count))
+        values = sent(Block(spec.name, BlockKind.ROW_VALUES, 4 * spec.dim * count))
         most = [most_bytes(count), values.num_bytes, 8 * count]
         kinds = [(spec.name, kind) for kind in (BlockKind.PACKED_IDS, values.kind, BlockKind.PACKED_WEIGHTS)]
         fits = [(b.name, b.kind) for b in found] == kinds and all(
             b.num_bytes <= m for b, m in zip(found, most, strict=True)
         )
-        if not 0 < count <= spec.shape[0] or not fits or found[1] != values:
+        room = MOST_KEYED_ROWS if spec.kind is Kind.KEYED else spec.shape[0]
+        if not 0 < count <= room or not fits or found[1] != values:
             raise LayoutMismatchError(f"table {spec.name}: blocks {found} do not fit {count} of {spec.shape}")
         decoded.append(Block(spec.name, BlockKind.ROW_IDS, 8 * count, count))
         decoded.append(Block(spec.name, BlockKind.ROW_WEIGHTS, 8 * count, count))

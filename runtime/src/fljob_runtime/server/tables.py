@@ -7,7 +7,7 @@ when the commit is undone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,16 @@ from fljob_runtime.server.placement import owned_ids
 from fljob_runtime.server.staging import check_sorted
 
 _SWAP_ELEMENTS = 1 << 15
+NO_IDS: Int64Array = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Ids of a keyed table that have no row yet [n]: how many updates touched each, and the version of the last."""
+
+    ids: Int64Array
+    touches: Int32Array
+    versions: Int32Array
 
 
 @dataclass(frozen=True)
@@ -25,11 +35,15 @@ class Overwritten:
     """Rows of one table as they were before a commit.
 
     keys [n], sorted; parts: values [n, D], then the optimizer's state of them; versions [n]: which had changed each.
+    Of a keyed table also the keys of rows that were not there, sorted, and what was changed of who waits, 0 touches
+    standing for who did not.
     """
 
     keys: Int64Array
     parts: tuple[Float32Array, ...]
     versions: Int32Array
+    made: Int64Array = field(default_factory=lambda: NO_IDS)
+    waiting: Waiting | None = None
 
 
 class RowTable:
@@ -41,7 +55,7 @@ class RowTable:
 
     def __init__(self, spec: ParamSpec, shard: int, num_shards: int, slots: Sequence[float] = ()) -> None:
         owned = owned_ids(spec.name, spec.shape[0], shard, num_shards)
-        self._spec = spec
+        self.spec = spec
         self._slots = tuple(slots)
         self._owned = None if num_shards == 1 else owned
         self._index = None if num_shards == 1 else _inverse(owned, spec.shape[0])
@@ -50,12 +64,12 @@ class RowTable:
 
     def locate(self, ids: Int64Array) -> Int64Array:
         """Return the keys of row ids; raises MalformedError for ids out of order or range, or of another shard."""
-        check_sorted(self._spec.name, ids, self._spec.shape[0])
+        check_sorted(self.spec.name, ids, self.spec.shape[0])
         if self._index is None:
             return ids
         keys = self._index[ids]
         if (keys < 0).any():
-            name = self._spec.name
+            name = self.spec.name
             raise MalformedError(f"table {name}: ids of another shard; place rows by the hash of (table, id)")
         return keys
 
@@ -69,6 +83,13 @@ class RowTable:
         fresh = (np.full(given[0].shape, fill, np.float32) for fill in self._slots[len(given) - 1 :])
         self.parts = [*given, *fresh]
         self.versions = np.full(len(given[0]), version, np.int32)
+
+    def __len__(self) -> int:
+        return len(self.versions)
+
+    def keys(self) -> Int64Array:
+        """Return the keys of all rows."""
+        return np.arange(len(self))
 
     def take(self, part: int, keys: Int64Array) -> Float32Array:
         """Return a copy of one part of some rows [n, D]: 0 the values, k the k-th of the optimizer's state."""
@@ -88,6 +109,14 @@ class RowTable:
         for part, values in zip(self.parts, old.parts, strict=False):
             part[old.keys] = values
         self.versions[old.keys] = old.versions
+
+    def row_versions(self, keys: Int64Array) -> Int32Array:
+        """Return which version changed each row last, int32 [n]."""
+        return self.versions.take(keys)
+
+    def fresh(self, part: int, keys: Int64Array) -> Float32Array:
+        """Return one part of rows that are not there: a plain table has all of its rows."""
+        raise KeyError(f"table {self.spec.name}: part {part} of rows {keys[:3]} that are not there")
 
     def changed_since(self, version: int) -> Int64Array:
         """Return the keys of the rows that a later version has changed, sorted."""

@@ -146,14 +146,8 @@ class ShardMetrics:
 
 def table_sizes(model: ShardModel) -> tuple[dict[str, int], dict[str, int]]:
     """Return rows and bytes of each table, the bytes with those of the optimizer's state."""
-    rows: dict[str, int] = {}
-    sizes = Counter[str]()
-    for name, array in model.state_tables().items():
-        table, _, slot = name.partition("#")
-        sizes[table] += array.nbytes
-        if not slot:
-            rows[table] = len(array)
-    return rows, dict(sizes)
+    rows = {spec.name: model.num_rows(spec.name) for spec in model.layout.shared_tables}
+    return rows, {table: count * model.row_bytes(table) for table, count in rows.items()}
 
 
 def by_label(model: ShardModel, values: Mapping[str, int]) -> Counter[str]:

@@ -25,6 +25,7 @@ from fljob_runtime.checkpoints.shard_file import (
 )
 from fljob_runtime.messages import SavedVersion
 from fljob_runtime.server.shard import Shard
+from support import keyed
 from support.shards import DEADLINE_S, NUM_ITEMS, UID, SlowDisk, begun, commit, named, push, save, update
 
 FEW, MANY = dict.fromkeys(range(20), 1.0), dict.fromkeys(range(21), 1.0)  # of 40 rows
@@ -102,6 +103,24 @@ def test_what_is_written_is_the_version_though_later_ones_change_and_release_it(
     assert shard.state().versions == (3,)
 
 
+def test_a_keyed_table_is_written_as_it_was_though_its_rows_change_come_and_go(tmp_path: Path, disk: SlowDisk) -> None:
+    layout = keyed.layout(expire_after_rounds=2)
+    shard = keyed.begun(layout, tmp_path)
+    first = keyed.push(layout, shard, keyed.rows({2: 1.0, 5: 1.0}), 1, "a")
+    shard.commit(1, named(first), checkpoint=True)
+    for round_, rows in ((2, {5: 2.0}), (3, {7: 3.0}), (4, {7: 4.0})):
+        keyed.commit(shard, round_, keyed.push(layout, shard, keyed.rows(rows), round_, "a"), release=(round_ - 1,))
+    disk.go_on.set()
+    assert shard.saver is not None
+    written = shard.saver.wait(10.0)
+    assert written is not None
+    part = open_chain(tmp_path, ShardFileName(written.checkpoint, written.checkpoint_digest)).part()
+    state = part.keyed["items"]
+    assert (state.ids.tolist(), state.versions.tolist()) == ([2, 5], [1, 1])
+    assert state.parts[0][:, 0].tolist() == [1.0, 1.0]
+    assert shard.model().keys(4, "items").tolist() == [7]
+
+
 def test_going_back_ends_what_is_being_written(tmp_path: Path, disk: SlowDisk) -> None:
     shard = begun(tmp_path)
     begin(shard, 1, 1.0)
@@ -149,7 +168,7 @@ def in_memory(shard: Shard) -> ShardPart:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=1, max_size=12), num_shards=st.integers(1, 3), seed=st.integers(0, 99))
 def test_what_is_loaded_is_what_was_in_memory(tmp_path: Path, history: list[Step], num_shards: int, seed: int) -> None:
     adam = make("Adam", 0.1, {})

@@ -95,7 +95,7 @@ def test_only_own_rows_are_stored() -> None:
 
 
 def test_a_row_has_the_version_that_changed_it_last(model: ShardModel) -> None:
-    assert model.row_versions("items")[:5].tolist() == [0, 1, 2, 2, 0]
+    assert model.row_versions("items", np.arange(5)).tolist() == [0, 1, 2, 2, 0]
 
 
 @pytest.mark.parametrize(("version", "expected"), [(2, []), (1, [2, 3]), (0, [1, 2, 3]), (-1, list(range(NUM_ITEMS)))])
@@ -105,7 +105,7 @@ def test_the_rows_changed_since_a_version_are_known(model: ShardModel, version: 
 
 def test_rewinding_brings_back_which_version_changed_a_row(model: ShardModel) -> None:
     model.rewind(1)
-    assert model.row_versions("items")[:5].tolist() == [0, 1, 1, 0, 0]
+    assert model.row_versions("items", np.arange(5)).tolist() == [0, 1, 1, 0, 0]
     model.advance(dense(2), folded([0], 20.0), "d2")
     assert model.changed_since(1)["items"].tolist() == [0]
 
