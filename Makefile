@@ -85,6 +85,18 @@ bench: install ## measure local training beside plain PyTorch, and the server be
 	$(BIN)/python bench/local.py $(ARGS)
 	$(BIN)/python bench/server_stream.py
 
+.PHONY: bench-tables
+bench-tables: install ## pull and push of rows beside torch's primitives in process, and p50 and p99 over gRPC (a few minutes, 6 GB)
+	$(BIN)/python bench/tables.py $(ARGS)
+
+.PHONY: profile
+profile: install ## the functions that cost most CPU on each hot path: ARGS="--paths commit --top 5"
+	$(BIN)/python bench/hot_paths.py $(ARGS)
+
+.PHONY: bench-flower
+bench-flower: install ## a warm round beside Flower's simulation, in turn: ARGS="--flower-venv DIR --install"
+	$(BIN)/python bench/flower.py $(ARGS)
+
 .PHONY: bench-load
 bench-load: install ## a hundred trainers that only pull and push, against two shards, for ten minutes: ARGS="--seconds 60"
 	$(BIN)/python bench/load.py $(ARGS)

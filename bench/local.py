@@ -28,7 +28,9 @@ import processes
 from fljob_cli import manifests
 
 HERE = Path(__file__).parent
-_ROUND = re.compile(r"^(\S+) INFO role=coordinator round=(\d+) .*seconds=(\S+) bytes=(\d+)", re.MULTILINE)
+_ROUND = re.compile(
+    r"^(\S+) INFO role=coordinator round=(\d+) loss=\S+ auc=(\S+) .*seconds=(\S+) bytes=(\d+)", re.MULTILINE
+)
 _LIMIT_S = 300.0
 _POLL_S = 0.005
 
@@ -43,14 +45,16 @@ class Run:
     payload: list[int] = field(default_factory=list)
     marks: dict[int, processes.Snapshot] = field(default_factory=dict)
     memory: dict[str, processes.Memory] = field(default_factory=dict)
+    auc: float = float("nan")
 
     def read(self, log: Path) -> int:
         """Take in the log's committed rounds; returns the last one's number, -1 before round 0."""
         found = _ROUND.findall(log.read_text(encoding="utf-8")) if log.exists() else []
-        for stamp, _, seconds, moved in found[len(self.at) :]:
+        for stamp, _, auc, seconds, moved in found[len(self.at) :]:
             self.at.append(datetime.fromisoformat(stamp).timestamp())
             self.seconds.append(float(seconds))
             self.payload.append(int(moved))
+            self.auc = float("nan") if auc == "-" else float(auc)
         return len(self.at) - 1
 
 

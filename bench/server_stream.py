@@ -4,7 +4,8 @@
 
 Server and client are two processes on loopback, as in a job. Each repeat measures, one after the other: a bare
 stream of 1 MiB chunks into a counter, our push (checked, digested, staged), our commit (the fold), our pull.
-Prints medians with their spread, CPU seconds of both ends, and one JSON line. Asserts nothing.
+Then the fold of four updates alone beside torch's float64 accumulator, one thread each. Prints medians with their
+spread, CPU seconds of both ends, and one JSON line. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from typing import TypeVar
 
 import grpc
 import numpy as np
+import torch
 
 from fljob_api import names, pki
 from fljob_runtime.messages import AcceptedUpdate
 from fljob_runtime.parameters import ModelLayout, ModelState, ParamSpec
+from fljob_runtime.server.fold import fold_dense
 from fljob_runtime.server.shard import Shard, ShardConfig
 from fljob_runtime.transport.credentials import CHUNK_BYTES, SERVER_OPTIONS, Credentials
+from fljob_runtime.transport.heap import keep_freed_pieces
 from fljob_runtime.transport.identity import Identity
 from fljob_runtime.transport.server_client import ServerClient
 from fljob_runtime.transport.shard_metrics import ShardMetrics
@@ -39,11 +43,13 @@ from fljob_runtime.transport.shard_service import ShardService
 UID = "bench"
 DEADLINE_S = 120.0
 MIB = 1 << 20
+FOLDED = 4
 _T = TypeVar("_T")
 
 
 def serve(pipe: Connection, ours: Credentials, scratch: Path) -> None:
     """Serve a shard and a bare stream until the pipe closes; answers its own CPU seconds when asked."""
+    keep_freed_pieces()  # as the programs of a job do, both ends
     shard = Shard(ShardConfig(UID, 0, 0, 1, "boot", scratch, 4 << 30))
     labels = {"namespace": "bench", "job": "bench", "shard": "0", "mode": "Sync"}
     service = ShardService(shard, ours, ShardMetrics(shard, labels), num_trainers=2, on_shutdown=print)
@@ -117,6 +123,7 @@ def main() -> None:
     flags.add_argument("--repeats", type=int, default=7)
     flags.add_argument("--plain", action="store_true", help="without TLS")
     options = flags.parse_args()
+    keep_freed_pieces()
     authority = pki.make_authority(UID)
 
     def make(role: str, name: str) -> Credentials:
@@ -137,10 +144,29 @@ def main() -> None:
             bench.repeat()
         here.send(False)
         server.join(10)
-    report(bench, options.megabytes, options.plain)
+    report(bench, options.megabytes, options.plain, fold_beside_torch(options.megabytes, options.repeats))
 
 
-def report(bench: Bench, megabytes: int, plain: bool) -> None:
+def fold_beside_torch(megabytes: int, repeats: int) -> list[tuple[float, float]]:
+    """Return CPU seconds of our fold of four updates and of torch's, the exact mean in float64 each, in turn."""
+    random = np.random.default_rng(0)
+    vectors = [random.standard_normal(megabytes * MIB // 4, dtype=np.float32) for _ in range(FOLDED)]
+    weights = [1.0 + number for number in range(FOLDED)]
+    torch.set_num_threads(1)
+    figures = []
+    for _ in range(repeats + 1):
+        start = time.process_time()
+        fold_dense(vectors, weights)
+        between = time.process_time()
+        total = torch.zeros(len(vectors[0]), dtype=torch.float64)
+        for vector, weight in zip(vectors, weights, strict=True):
+            total.add_(torch.from_numpy(vector), alpha=weight)
+        total.div_(sum(weights)).float()
+        figures.append((between - start, time.process_time() - between))
+    return figures[1:]
+
+
+def report(bench: Bench, megabytes: int, plain: bool, folds: list[tuple[float, float]]) -> None:
     """Print the table and the JSON line."""
     medians = {name: statistics.median(values) for name, values in bench.seconds.items()}
     bare = medians["bare stream"]
@@ -153,7 +179,11 @@ def report(bench: Bench, megabytes: int, plain: bool) -> None:
         print(f"{name:12} {megabytes / medians[name]:7.0f} {spread:>15} {cpu:11.2f} {bare / medians[name]:8.2f}")
     both = bare / (medians["push"] + medians["commit"])
     print(f"push and commit together: {both:.2f} of the bare stream's speed")
+    fold = statistics.median(theirs / ours for ours, theirs in folds)
+    speed = FOLDED * megabytes / statistics.median(ours for ours, _ in folds)
+    print(f"fold of {FOLDED} updates: {speed:.0f} MiB/s of CPU, {fold:.2f} of torch's float64 accumulator")
     line = {"bench": "server_stream", "megabytes": megabytes, "plain": plain, "seconds": medians, "ratio": both}
+    line |= {"cpu_s": {name: statistics.median(values) for name, values in bench.cpu.items()}, "fold_ratio": fold}
     json.dump(line, sys.stdout)
     print()
 
