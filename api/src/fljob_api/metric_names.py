@@ -127,6 +127,12 @@ SERVER = _of(
         "Bytes of those rows, with the server optimizer's state of them.",
         (*_SHARD, "table"),
     ),
+    (
+        "fljob_server_keyed_rows_total",
+        "counter",
+        "Rows of keyed tables made, expired; contributions left out for want of touches (unadmitted), room (refused).",
+        (*_SHARD, "table", "event"),
+    ),
     ("fljob_server_checkpoint_timestamp_seconds", "gauge", "Unix time of the newest checkpoint.", _SHARD),
     ("fljob_server_checkpoint_duration_seconds", "gauge", "Seconds that the newest checkpoint took to write.", _SHARD),
     ("fljob_server_checkpoint_bytes", "gauge", "Bytes of the newest checkpoint.", _SHARD),

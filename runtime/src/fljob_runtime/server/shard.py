@@ -378,6 +378,8 @@ class Shard:
         wanted = Wanted(config.job_uid, version, config.shard, config.num_shards, len(config.slots))
         part = load_part(config.checkpoint, files, wanted)
         model = self._empty(part.layout)
+        if self._model is not None:
+            model.go_on_counting(self._model)
         tables = {name: table.values for name, table in part.tables.items()}
         for name, table in part.tables.items():
             tables |= {model.slot_name(name, k): slot for k, slot in enumerate(table.slots)}
@@ -402,7 +404,7 @@ class Shard:
 
     @property
     def table_counts(self) -> Mapping[str, tuple[int, TableCounts]]:
-        """Return for each keyed table how many rows it holds, and what came and went since it was begun or loaded."""
+        """Return for each keyed table how many rows it holds, and what came and went since the process began."""
         with self._lock:
             model = self._model
         return model.counts() if model is not None else {}

@@ -131,6 +131,11 @@ class ShardModel:
         with self._lock:
             return {name: (len(table), replace(table.counts)) for name, table in self._keyed.items()}
 
+    def go_on_counting(self, other: ShardModel) -> None:
+        """Count on from what another model of this process has counted of the keyed tables that both have."""
+        for name in self._keyed.keys() & other._keyed.keys():
+            self._keyed[name].counts = other._keyed[name].counts
+
     def num_rows(self, name: str) -> int:
         """Return how many rows of a table this shard holds in the newest version."""
         with self._lock:

@@ -10,10 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 
 from fljob_api.metric_names import SERVER
 from fljob_runtime.errors import NotReadyError
 from fljob_runtime.messages import CommitResult
+from fljob_runtime.server.keyed import TableCounts
 from fljob_runtime.server.live import Answer
 from fljob_runtime.server.shard import Shard
 from fljob_runtime.server.versions import ShardModel
@@ -136,6 +138,10 @@ class ShardMetrics:
             self._metrics.set("fljob_server_table_rows", count, table=table)
         for table, size in by_label(model, sizes).items():
             self._metrics.set("fljob_server_table_bytes", size, table=table)
+        counts = {table: asdict(counted) for table, (_, counted) in self._shard.table_counts.items()}
+        for event in (field.name for field in fields(TableCounts)):
+            for table, count in by_label(model, {table: counted[event] for table, counted in counts.items()}).items():
+                self._metrics.total("fljob_server_keyed_rows_total", count, table=table, event=event)
 
     def _model(self) -> ShardModel | None:
         try:

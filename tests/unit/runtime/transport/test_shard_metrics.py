@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.messages import CommitResult
 from fljob_runtime.parameters import Kind, ModelLayout, ParamSpec
 from fljob_runtime.server.live import Answer
 from fljob_runtime.server.shard import Shard
 from fljob_runtime.server.versions import ShardModel
 from fljob_runtime.transport.shard_metrics import ShardMetrics, by_label, table_sizes
+from support import keyed
 from support.exposition import samples
-from support.shards import DIM, NUM_ITEMS, begun, commit, config, push, save, update
+from support.shards import DIM, NUM_ITEMS, begun, commit, config, named, push, save, save_named, update
 
 LABELS = {"namespace": "ml", "job": "movies", "shard": "0", "mode": "Async"}
 
@@ -140,3 +142,21 @@ def test_bytes_of_a_table_include_the_optimizers_state_of_it() -> None:
     model = ShardModel(layout, 0, 1, slots=(0.0, 0.0))
     model.install(0, np.empty(0, np.float32), {"items": np.zeros((4, 2), np.float32)}, "digest")
     assert table_sizes(model) == ({"items": 4}, {"items": 3 * 4 * 4 * 2})
+
+
+def test_rows_of_keyed_tables_are_counted_as_they_come_and_go_also_over_a_checkpoint(tmp_path: Path) -> None:
+    layout = keyed.layout(admit_after=2, expire_after_rounds=1, max_rows=1)
+    shard = keyed.begun(layout, tmp_path)
+    first = [keyed.push(layout, shard, keyed.rows({3: 1.0, 4: 1.0}), 1, name) for name in "ab"]
+    saved = save_named(shard, 1, named(*first))
+    assert events(shard) == {"made": 1, "expired": 0, "unadmitted": 0, "refused": 2}
+    keyed.commit(shard, 2, keyed.push(layout, shard, keyed.rows({5: 1.0}), 2, "a"), release=[1])
+    shard.restore(1, [ShardFileName(saved.checkpoint, saved.checkpoint_digest)])
+    keyed.commit(shard, 2, keyed.push(layout, shard, keyed.rows({5: 1.0}), 2, "a"))
+    assert events(shard) == {"made": 1, "expired": 2, "unadmitted": 2, "refused": 2}
+
+
+def events(shard: Shard) -> dict[str, float]:
+    found = of(shard)
+    name = 'fljob_server_keyed_rows_total{{event="{}",table="items"}}'
+    return {event: found[name.format(event)] for event in ("made", "expired", "unadmitted", "refused")}
