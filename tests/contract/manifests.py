@@ -89,6 +89,11 @@ def full() -> dict[str, Any]:
         ],
         strategy={"name": "FedAvg", "mode": "Sync", "innerSteps": 7, "weighting": "Uniform"},
         parameterScopes=[{"name": "user_embedding", "scope": "Private"}],
+        tables=[
+            {"name": "user_embedding", "keys": "Any"},
+            {"name": "item_embedding", "keys": "Any", "admitAfter": 2, "expireAfterRounds": 30, "maxRows": 1000},
+            {"name": "other_embedding"},
+        ],
         seed=9007199254740992,
         rounds=10,
         stopCriteria=[
@@ -156,6 +161,7 @@ BOUNDS = (
     _spec("no rounds at all", "rounds", 0, "spec.rounds"),
     _spec("too many rounds", "rounds", 100_001, "spec.rounds"),
     _spec("a negative seed", "seed", -1, "spec.seed"),
+    _spec("a table of no rows", "tables", [{"name": "u", "keys": "Any", "maxRows": 0}], "spec.tables[0].maxRows"),
     _spec("an empty batch", "strategy/batchSize", 0, "spec.strategy.batchSize"),
     _spec("too many trainers", "trainers", [{"name": f"t{i}"} for i in range(129)], "spec.trainers"),
     _spec("too many shards", "server/replicas", 17, "spec.server.replicas"),
@@ -192,6 +198,7 @@ NAMES = (
         [{"name": "u", "scope": "Shared"}, {"name": "u", "scope": "Private"}],
         "spec.parameterScopes[1]",
     ),
+    _spec("a table given twice", "tables", [{"name": "u"}, {"name": "u", "keys": "Any"}], "spec.tables[1]"),
     _spec(
         "a label key with a space",
         "trainerTemplate/labels",
@@ -236,6 +243,7 @@ ENUMS = (
         [{"metric": "F1", "operator": "NoImprovement"}],
         "spec.stopCriteria[0].metric",
     ),
+    _spec("unknown keys", "tables", [{"name": "u", "keys": "any"}], "spec.tables[0].keys", says="`Any`"),
     _spec("an unknown clean-up", "cleanPodPolicy", "all", "spec.cleanPodPolicy", says="`All`"),
 )
 RULES = (
@@ -315,6 +323,23 @@ RULES = (
         "a part of the trainers in Buffered",
         {"spec/strategy": {"mode": "Buffered"}, "spec/participation": {"percent": 50}},
         "spec.participation",
+    ),
+    _spec("admission of rows that are there", "tables", [{"name": "u", "admitAfter": 2}], "spec.tables[0].admitAfter"),
+    _spec(
+        "expiry of rows that are there",
+        "tables",
+        [{"name": "u", "keys": "Range", "expireAfterRounds": 3}],
+        "spec.tables[0].expireAfterRounds",
+    ),
+    _spec("a bound of rows that are there", "tables", [{"name": "u", "maxRows": 9}], "spec.tables[0].maxRows"),
+    Case(
+        "Scaffold with rows made as they come",
+        {
+            "spec/strategy": {"name": "Scaffold"},
+            "spec/optimizer": {"name": "SGD"},
+            "spec/tables": [{"name": "u", "keys": "Any"}],
+        },
+        "spec.tables",
     ),
     _spec("epochs and steps together", "strategy", {"localEpochs": 1, "innerSteps": 2}, "spec.strategy"),
     _spec("count and percent together", "participation", {"count": 1, "percent": 50}, "spec.participation"),

@@ -61,6 +61,7 @@ FROZEN: dict[str, tuple[dict[str, Any], str]] = {
     "another dataset": ({"dataset": {"name": "movielens"}}, "spec.dataset"),
     "another batch size": ({"strategy": {"batchSize": 1}}, "spec.strategy"),
     "another scope": ({"parameterScopes": [{"name": "u", "scope": "Private"}]}, "spec.parameterScopes"),
+    "other keys": ({"tables": [{"name": "u", "keys": "Any"}]}, "spec.tables"),
     "another seed": ({"seed": 7}, "spec.seed"),
     "another quorum": ({"quorum": {"minTrainers": 1}}, "spec.quorum"),
     "another cohort": ({"participation": {"count": 1}}, "spec.participation"),

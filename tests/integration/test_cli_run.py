@@ -69,6 +69,17 @@ def test_pooled_training_has_an_auc_per_pass(finished: tuple[Path, Any]) -> None
     assert len(last_json(finished[1])["pooled"]["auc"]) == 2
 
 
+def test_the_comparison_goes_with_any_ids_too(tmp_path: Path) -> None:
+    tables = "spec.tables=[{name: user_embedding, keys: Any}, {name: item_embedding, keys: Any}]"
+    settings = (*SMALL, "spec.rounds=2", "spec.dataset.parameters.hashedIds=true", tables)
+    folder = tmp_path / "run"
+    result = fljob("run", MINIMAL, "--run-dir", folder, "--compare-pooled", "--output", "json", settings=settings)
+    aucs = last_json(result)["pooled"]["auc"]
+    assert len(aucs) == 2
+    assert all(0.3 < auc < 1.0 for auc in aucs)
+    assert (folder / "report.html").exists()
+
+
 def test_progress_goes_to_stderr_without_colours(finished: tuple[Path, Any]) -> None:
     result = finished[1]
     assert "   2/2  " in result.stderr

@@ -36,6 +36,7 @@ from fljob_api.rules import (
     list_map,
 )
 from fljob_api.strategy import Mode, StrategyName, StrategySpec
+from fljob_api.tables import Keys, ParameterScope, TableSpec
 
 _SGD_ALONE = (StrategyName.FED_NOVA, StrategyName.SCAFFOLD)
 _BY_NAME = list_map("name")
@@ -119,22 +120,6 @@ class TrainerSpec(ApiModel):
     )
     resources: Resources | None = None
     node_selector: Labels | None = Field(None, description="Labels of the nodes that reach the data.")
-
-
-class Scope(StrEnum):
-    """Whether a parameter is trained together or stays with the trainer."""
-
-    SHARED = "Shared"
-    PRIVATE = "Private"
-
-
-class ParameterScope(ApiModel):
-    """Scope of one parameter of the model, or of all whose name starts with `name` and a dot."""
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=253)] = Field(
-        description="Name of the parameter, or its beginning up to a dot."
-    )
-    scope: Scope
 
 
 class CriterionOperator(StrEnum):
@@ -261,6 +246,7 @@ class FLJobSpec(ApiModel):
             "dataset",
             "strategy",
             "parameterScopes",
+            "tables",
             "seed",
             "quorum",
             "participation",
@@ -339,6 +325,16 @@ class FLJobSpec(ApiModel):
             holds=lambda s: s.strategy.name is not StrategyName.SCAFFOLD or "momentum" not in s.optimizer.parameters,
             field="optimizer.parameters",
         ),
+        Rule(
+            cel="!has(self.strategy.name) || self.strategy.name != 'Scaffold' || !has(self.tables) || "
+            "!self.tables.exists(t, has(t.keys) && t.keys == 'Any')",
+            message="Scaffold keeps control variates of rows that are there from the start; leave keys at Range, or "
+            "take another strategy.name",
+            holds=lambda s: (
+                s.strategy.name is not StrategyName.SCAFFOLD or all(t.keys is not Keys.ANY for t in s.tables)
+            ),
+            field="tables",
+        ),
     )
 
     suspend: bool = Field(
@@ -362,6 +358,12 @@ class FLJobSpec(ApiModel):
         max_length=32,
         json_schema_extra=_BY_NAME,
         description="Parameters that differ from the model's own scopes; Private rows never leave their site.",
+    )
+    tables: list[TableSpec] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=_BY_NAME,
+        description="Tables whose rows are known by other ids than 0 to n - 1; what is not listed has keys Range.",
     )
     seed: int = Field(0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it.")
     rounds: int = Field(ge=1, le=100_000, description="Rounds to train; may grow while the job runs.")

@@ -15,7 +15,7 @@ import torch
 from fljob_api.fljob import FLJob
 from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
-from fljob_runtime.models.base import make_model
+from fljob_runtime.roles.trainer_setup import local_trainer
 from fljob_runtime.training.local import TrainPlan
 from fljob_runtime.training.pooled import PooledData, train_pooled
 
@@ -38,9 +38,8 @@ def main(config: Path) -> None:
     job = FLJob.from_dict(value["job"])
     registry.load(job.spec.imports)
     data = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
-    model = make_model(job.spec.model.name, job.spec.model.parameters, data.schema, job.spec.seed)
-    plan = TrainPlan.of(job.spec, "pooled")
-    for number, metrics in enumerate(train_pooled(model, data, plan, value["passes"]), start=1):
+    trainer = local_trainer(job.spec, TrainPlan.of(job.spec, "pooled"), data)
+    for number, metrics in enumerate(train_pooled(trainer, value["passes"]), start=1):
         line = {"pass": number, "loss": metrics.loss, "auc": metrics.auc}
         try:
             sys.stdout.write(json.dumps(line) + "\n")

@@ -157,13 +157,13 @@ class ModelLayout:
     def with_scopes(self, scopes: Mapping[str, Scope]) -> ModelLayout:
         """Return the layout with scopes set by name, or by prefix `name.`; an unknown name is an error."""
         for name in scopes:
-            if not any(_matches(spec.name, name) for spec in self.specs):
+            if not any(matches(spec.name, name) for spec in self.specs):
                 raise LayoutError(
                     f"parameterScopes: no parameter {name!r}; the model has {[s.name for s in self.specs]}"
                 )
         return ModelLayout(
             tuple(
-                replace(spec, scope=next((s for n, s in scopes.items() if _matches(spec.name, n)), spec.scope))
+                replace(spec, scope=next((s for n, s in scopes.items() if matches(spec.name, n)), spec.scope))
                 for spec in self.specs
             )
         )
@@ -209,7 +209,8 @@ def _rules(given: Mapping[str, Any]) -> TableRules:
     return TableRules(scales["initial_std"], scales["initial_bound"], **limits)
 
 
-def _matches(parameter: str, name: str) -> bool:
+def matches(parameter: str, name: str) -> bool:
+    """Return whether a name in a spec means this parameter: its own, or its beginning up to a dot."""
     return parameter == name or parameter.startswith(f"{name}.")
 
 

@@ -16,10 +16,12 @@ class Schema:
 
     ids: column of ids -> how many there are, which is the number of rows of a table that they address.
     features: column of numbers -> shape of one example's.
+    any_ids: columns whose ids are any 64-bit numbers rather than 0 to n - 1, so that their tables need keys Any.
     """
 
     ids: Mapping[str, int]
     features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    any_ids: frozenset[str] = frozenset()
 
     def num_ids(self, column: str) -> int:
         """Return how many ids a column has; raises SchemaError where there is no such column."""

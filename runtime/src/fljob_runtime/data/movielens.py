@@ -44,6 +44,8 @@ class MovieLens(SiteData):
         if manifest.negatives_per_positive == 0:
             raise DataError(request.folder, f"holds dataset {manifest.dataset!r} with labels, not movielens positives")
         self.schema = manifest.schema
+        if "item" in self.schema.any_ids:
+            raise DataError(request.folder, "items have any ids; negatives are drawn from items 0 to n - 1 only")
         self._users, self._items = tables.train["user"], tables.train["item"]
         self._negatives = parameters.negatives
         try:

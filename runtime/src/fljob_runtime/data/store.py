@@ -34,7 +34,8 @@ class SiteManifest:
     """What a site's folder holds.
 
     ids: column of ids -> how many there are at all sites together; num_site_ids: how many different ones this site has.
-    features: columns of numbers. negatives_per_positive 0: train.parquet has labels of its own.
+    features: columns of numbers. any_ids: columns whose ids are any 64-bit numbers, so many of them.
+    negatives_per_positive 0: train.parquet has labels of its own.
     """
 
     dataset: str
@@ -49,12 +50,13 @@ class SiteManifest:
     notes: str
     digests: Mapping[str, str]
     features: tuple[str, ...] = ()
+    any_ids: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def schema(self) -> Schema:
         """Return the columns that a model can read."""
-        return Schema(dict(self.ids), dict.fromkeys(self.features, ()))
+        return Schema(dict(self.ids), dict.fromkeys(self.features, ()), frozenset(self.any_ids))
 
 
 _MANIFEST = TypeAdapter(SiteManifest)
@@ -165,7 +167,8 @@ def _read(path: Path, columns: tuple[str, ...], manifest: SiteManifest, *, verif
         raise DataError(path, f"no such column; there are {table.column_names}", column=missing[0])
     floats = {"label", *manifest.features}
     values = {name: _column(path, name, table.column(name), is_float=name in floats) for name in columns}
-    for name, limit in manifest.ids.items():
+    limits = {name: limit for name, limit in manifest.ids.items() if name not in manifest.any_ids}
+    for name, limit in limits.items():
         bad = np.flatnonzero((values[name] < 0) | (values[name] >= limit))
         if len(bad):
             problem = f"id {values[name][bad[0]]} is not in 0..{limit - 1}"

@@ -7,6 +7,7 @@ just its own part. The best AUC is the expected AUC of the true probabilities ov
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, SiteData, pairs, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, Ids, SiteData, pairs, shuffled
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
@@ -31,6 +32,9 @@ class SyntheticParameters(ParametersModel):
     test_per_user: int = Field(10, ge=1, le=10_000)
     factors: int = Field(4, ge=1, le=256)
     scale: int = Field(2, ge=0, le=100, description="s: how strongly taste decides.")
+    hashed_ids: bool = Field(
+        False, description="Whether ids are hashes, any 64-bit numbers; tables then need keys: Any."
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def generate_site(parameters: SyntheticParameters, request: OpenRequest) -> tupl
     truth, rng = _truth(p, request)
     train = _draw(truth, p.samples_per_user, rng)
     test = _draw(truth, p.test_per_user, rng)
+    users, items = (_hashed(request.seed, 0), _hashed(request.seed, 1)) if p.hashed_ids else (_same, _same)
     manifest = SiteManifest(
         dataset="synthetic",
         site=request.site,
@@ -102,11 +107,29 @@ def generate_site(parameters: SyntheticParameters, request: OpenRequest) -> tupl
         best_auc=expected_auc(test[3]),
         notes=f"generated from seed {request.seed}",
         digests={},
+        any_ids=("user", "item") if p.hashed_ids else (),
     )
-    columns = {"user": train[0] + offset, "item": train[1], "label": train[2]}
+    columns = {"user": users(train[0] + offset), "item": items(train[1]), "label": train[2]}
     groups = np.full(len(test[0]), -1, np.int64)
-    held_out = {"user": test[0] + offset, "item": test[1], "label": test[2], "group": groups}
+    held_out = {"user": users(test[0] + offset), "item": items(test[1]), "label": test[2], "group": groups}
     return manifest, SiteTables(columns, held_out)
+
+
+def _same(numbers: Ids) -> Ids:
+    return numbers
+
+
+def _hashed(seed: int, column: int) -> Callable[[Ids], Ids]:
+    """Return what makes an id of a number, never the same of two: the finalizer of splitmix64 (Steele et al. 2014)."""
+    salt = np.random.SeedSequence([seed, 2, column]).generate_state(1, np.uint64)
+
+    def hashed(numbers: Ids) -> Ids:
+        mixed = numbers.astype(np.uint64) + salt
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        return (mixed ^ (mixed >> np.uint64(31))).view(np.int64)
+
+    return hashed
 
 
 def _truth(p: SyntheticParameters, request: OpenRequest) -> tuple[_Truth, np.random.Generator]:

@@ -17,6 +17,7 @@ from fljob_runtime.parameters import BESIDE, Kind, LayoutError, ModelLayout, Par
 from fljob_runtime.registry import RegistryKind, find, parse_parameters
 from fljob_runtime.schema import Schema
 
+INITIAL_STD = 0.01  # of tables that do not tell
 Batch = Mapping[str, Tensor]  # column -> values of B examples [B, ...]
 
 
@@ -33,6 +34,10 @@ class RecommenderModel(nn.Module, ABC):
         """Return the tables that this instance has: parameter name -> id column."""
         names = {name for name, _ in self.named_parameters()}
         return {name: column for name, column in self.TABLES.items() if name in names}
+
+    def initial_std(self, table: str) -> float:
+        """Return the standard deviation, around 0, of the values that a row of a table with keys Any begins with."""
+        return float(getattr(self.get_submodule(table.rpartition(".")[0]), "initial_std", INITIAL_STD))
 
     def layout(self) -> ModelLayout:
         """Return names, shapes and kinds of all parameters, in module order; all of them shared. Raises LayoutError."""

@@ -21,9 +21,16 @@ Widths = Annotated[
 ]
 
 
-def embedding(rows: int, width: int, generator: torch.Generator, std: float) -> nn.Embedding:
+class Embedding(nn.Embedding):
+    """A table that tells the standard deviation of its initial values, which rows that come later have too."""
+
+    initial_std = 0.0
+
+
+def embedding(rows: int, width: int, generator: torch.Generator, std: float) -> Embedding:
     """Make a table [rows, width] of normal values; std 0 makes it of zeros."""
-    table = nn.Embedding(rows, width, device="meta").to_empty(device="cpu")
+    table = Embedding(rows, width, device="meta").to_empty(device="cpu")
+    table.initial_std = std
     nn.init.normal_(table.weight, 0.0, std, generator=generator)
     return table
 

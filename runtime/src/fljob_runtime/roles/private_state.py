@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fljob_runtime.parameters import Float32Array, LayoutError, ModelLayout, ModelState, RowSet, Scope
+from fljob_runtime.parameters import Float32Array, Kind, LayoutError, ModelLayout, ModelState, RowSet, Scope
 
 _PREFIX, _SUFFIX = "private-", ".safetensors"
 _IDS, _ROWS, _DENSE = "ids/", "rows/", "dense/"
@@ -90,14 +90,16 @@ class PrivateStore:
             if value.dtype != np.float32 or value.shape != self._layout[name].shape:
                 raise ValueError(f"{name}: {value.dtype} {value.shape}, not float32 {self._layout[name].shape}")
         for name, rows in state.rows.items():
-            num_rows, width = self._layout[name].shape
+            spec = self._layout[name]
             if rows.ids.dtype != np.int64 or rows.values.dtype != np.float32:
                 raise ValueError(f"{name}: ids {rows.ids.dtype} and values {rows.values.dtype}, not int64 and float32")
-            if rows.ids.ndim != 1 or rows.values.shape != (len(rows.ids), width):
-                raise ValueError(f"{name}: {rows.ids.shape} ids and values {rows.values.shape}, not rows of {width}")
+            if rows.ids.ndim != 1 or rows.values.shape != (len(rows.ids), spec.dim):
+                raise ValueError(f"{name}: {rows.ids.shape} ids and values {rows.values.shape}, not rows of {spec.dim}")
             ids = rows.ids
-            if len(ids) and not (ids[0] >= 0 and ids[-1] < num_rows and (ids[1:] > ids[:-1]).all()):
-                raise ValueError(f"{name}: ids are not ascending within {num_rows} rows")
+            if not (ids[1:] > ids[:-1]).all():
+                raise ValueError(f"{name}: ids are not ascending")
+            if spec.kind is Kind.ROWS and len(ids) and not (ids[0] >= 0 and ids[-1] < spec.shape[0]):
+                raise ValueError(f"{name}: ids are not within {spec.shape[0]} rows")
         return state
 
     def discard_after(self, round_number: int) -> None:

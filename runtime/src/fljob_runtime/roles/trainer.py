@@ -37,7 +37,7 @@ from fljob_runtime.messages import (
     TrainReport,
 )
 from fljob_runtime.metrics.sums import MetricSums
-from fljob_runtime.parameters import Int64Array, Kind, ModelState, Scope
+from fljob_runtime.parameters import Int64Array, ModelState, Scope
 from fljob_runtime.roles.compressing import Compressing
 from fljob_runtime.roles.exchanges import ExchangedRound, Patience, SupersededError
 from fljob_runtime.roles.heartbeat import Pulse
@@ -128,7 +128,7 @@ class Trainer:
         self._private_round: int | None = 0 if around.store.newest() == 0 else None
         needed = around.store.needed
         self._initial_private = local.initial_state().private(self._layout) if needed else ModelState({}, {})
-        self._shared_tables = {s.name for s in self._layout.specs if s.kind is Kind.ROWS and s.scope is Scope.SHARED}
+        self._shared_tables = {s.name for s in self._layout.shared_tables}
 
     def run(self) -> ExitCode:
         """Follow instructions until Finish; return what the process ends with."""
@@ -344,6 +344,7 @@ class Trainer:
         stored = store.load(wanted)
         if self._private_round != wanted:
             self._local.load(self._initial_private)
+            self._local.keyed.begin_again(Scope.PRIVATE)
             self._local.load(stored)
             self._private_round = wanted
         return stored

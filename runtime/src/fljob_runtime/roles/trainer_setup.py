@@ -1,16 +1,24 @@
-"""Makes a trainer's LocalTrainer from the job's file: data, model, layout, plan. Called by programs.trainer."""
+"""Makes a trainer's LocalTrainer from the job's file: data, model, layout, plan.
+
+Called by programs.trainer, and for the same model on pooled data by the command line.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fljob_api import names
 from fljob_api.job_config import JobConfig
+from fljob_api.spec import FLJobSpec
+from fljob_api.tables import Keys, TableSpec
 from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.examples import SiteData
-from fljob_runtime.models.base import make_model
-from fljob_runtime.parameters import Scope
+from fljob_runtime.models.base import RecommenderModel, make_model
+from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ParamSpec, Scope, TableRules, matches
+from fljob_runtime.schema import Schema
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
 
 
@@ -33,8 +41,69 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
 
 def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
     """Make the model at its initial values, by the seed; raises RegistryError, SchemaError or LayoutError."""
-    spec = config.spec
-    model = make_model(spec.model.name, spec.model.parameters, data.schema, spec.seed)
+    return local_trainer(config.spec, TrainPlan.of(config.spec, trainer), data)
+
+
+def local_trainer(spec: FLJobSpec, plan: TrainPlan, data: SiteData) -> LocalTrainer:
+    """Make one client of a job, or of its data pooled; raises RegistryError, SchemaError or LayoutError."""
+    model = _model(spec, data.schema)
     scopes = {scope.name: Scope(scope.scope.value.lower()) for scope in spec.parameter_scopes}
-    plan = TrainPlan.of(spec, trainer)
-    return LocalTrainer(model, plan.algorithm.layout(model.layout().with_scopes(scopes)), data, plan)
+    layout = with_tables(model.layout().with_scopes(scopes), spec.tables, model)
+    columns = model.tables()
+    ranges = [s.name for s in layout.specs if s.kind is Kind.ROWS and columns[s.name] in data.schema.any_ids]
+    if ranges:
+        raise LayoutError(f"spec.tables: the ids of the data are any numbers; give {', '.join(ranges)} keys: Any")
+    return LocalTrainer(model, plan.algorithm.layout(layout), data, plan)
+
+
+def _model(spec: FLJobSpec, schema: Schema) -> RecommenderModel:
+    """Make the model for one id of each keyed column, so that its dense values are the same at every site."""
+
+    def made(ids: Mapping[str, int]) -> RecommenderModel:
+        return make_model(spec.model.name, spec.model.parameters, replace(schema, ids=ids), spec.seed)
+
+    any_keys = [table.name for table in spec.tables if table.keys is Keys.ANY]
+    if not any_keys:
+        return made(schema.ids)
+    smallest = made(dict.fromkeys(schema.ids, 1))  # a model tells its tables when it is made
+    keyed = {column for table, column in smallest.tables().items() if any(matches(table, name) for name in any_keys)}
+    return made({column: 1 if column in keyed else n for column, n in schema.ids.items()})
+
+
+def with_tables(layout: ModelLayout, tables: Sequence[TableSpec], model: RecommenderModel) -> ModelLayout:
+    """Return the layout of a model with those of its tables keyed that have keys Any.
+
+    Raises LayoutError for a name that is no table, for tables of one column of which only some are keyed, and for
+    rules of tables that no server holds.
+    """
+    columns = model.tables()
+    for table in tables:
+        if not any(matches(name, table.name) for name in columns):
+            raise LayoutError(f"spec.tables: no table {table.name!r}; the model has {sorted(columns)}")
+    specs = tuple(_with_keys(spec, tables, model) if spec.name in columns else spec for spec in layout.specs)
+    for column in sorted(set(columns.values())):
+        kinds = {spec.name: spec.kind for spec in specs if columns.get(spec.name) == column}
+        if len(set(kinds.values())) > 1:
+            ranges = ", ".join(sorted(name for name, kind in kinds.items() if kind is Kind.ROWS))
+            raise LayoutError(f"spec.tables: all tables of a column have the same keys; {ranges} ({column}) has Range")
+    return ModelLayout(specs)
+
+
+def _with_keys(spec: ParamSpec, tables: Sequence[TableSpec], model: RecommenderModel) -> ParamSpec:
+    """Return the spec of a table as the first entry that names it says."""
+    table = next((t for t in tables if matches(spec.name, t.name)), None)
+    if table is None or table.keys is Keys.RANGE:
+        return spec
+    limits = (table.admit_after, table.expire_after_rounds, table.max_rows)
+    if spec.scope is Scope.PRIVATE and limits != (None, None, None):
+        raise LayoutError(
+            f"spec.tables: {spec.name} is Private, so no server admits its rows or drops them; remove admitAfter, "
+            "expireAfterRounds and maxRows"
+        )
+    rules = TableRules(
+        initial_std=model.initial_std(spec.name),
+        admit_after=table.admitted_after,
+        expire_after_rounds=table.expire_after_rounds or 0,
+        max_rows=table.most_rows,
+    )
+    return replace(spec, kind=Kind.KEYED, shape=spec.shape[1:], rules=rules)

@@ -18,14 +18,25 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from fljob_api.spec import FLJobSpec
 from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart
 from fljob_runtime.algorithms.modes import algorithm
-from fljob_runtime.data.examples import Examples, SiteData, epoch_rng
+from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng
 from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.parameters import BESIDE, Float32Array, Int64Array, Kind, ModelLayout, ModelState, RowSet, Scope
+from fljob_runtime.parameters import (
+    BESIDE,
+    Float32Array,
+    Float64Array,
+    Int64Array,
+    Kind,
+    ModelLayout,
+    ModelState,
+    RowSet,
+    Scope,
+)
 from fljob_runtime.registry import NoParameters
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
+from fljob_runtime.training.vocabulary import KeyedTables
 
 EVALUATION_BATCH = 16_384
 Correction = Callable[[Batch], None]  # changes the gradients of a mini-batch
@@ -84,7 +95,8 @@ class Evaluation:
 class LocalTrainer:
     """One client's model and data. Not thread-safe: one round or evaluation at a time.
 
-    layout: the model's parameters, and what the plan's algorithm keeps beside them, which is zero at first.
+    layout: the model's parameters, and what the plan's algorithm keeps beside them, which is zero at first. What comes
+    and goes has the ids of the data; inside, rows of keyed tables are at places (`vocabulary`).
     """
 
     def __init__(self, model: RecommenderModel, layout: ModelLayout, data: SiteData, plan: TrainPlan) -> None:
@@ -93,7 +105,9 @@ class LocalTrainer:
         beside = {s.name: torch.zeros(s.shape) for s in layout.specs if s.name not in self._parameters}
         self._tensors: dict[str, Tensor] = {**self._parameters, **beside}
         columns = model.tables()
-        self._tables = {s.name: columns[_of(s.name)] for s in layout.specs if s.kind is Kind.ROWS}
+        self._tables = {s.name: columns[_of(s.name)] for s in layout.specs if s.kind is not Kind.DENSE}
+        self.keyed = KeyedTables(model, layout, plan.seed)
+        self._held_out: HeldOut | None = None
         self._round_cache: tuple[int, Examples] | None = None
         self._steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
 
@@ -105,7 +119,7 @@ class LocalTrainer:
         return self.plan.local_epochs * self.data.num_samples
 
     def initial_state(self) -> ModelState:
-        """Return the model's present values, every row with weight 1: the update of round 0."""
+        """Return the model's present values, every row with weight 1: the update of round 0; of keyed tables no row."""
         rows = {}
         for spec in self.layout.specs:
             if spec.kind is Kind.ROWS:
@@ -116,11 +130,12 @@ class LocalTrainer:
     def needed_rows(self, train_round: int = 0, *, evaluation: bool = False) -> dict[str, Int64Array]:
         """Return the ids, sorted and unique, of each table's rows that a round, the evaluation, or both will read."""
         trained = [self.round_examples(train_round)] if train_round else []
-        evaluated = [self.data.held_out().examples] if evaluation else []
-        return {
-            name: np.flatnonzero(self._counts(name, [*trained, *(evaluated if name in self._parameters else [])]))
-            for name in self._tables
-        }
+        evaluated = [self._held().examples] if evaluation else []
+        needed = {}
+        for name in self._tables:
+            counts = self._counts(name, [*trained, *(evaluated if name in self._parameters else [])])
+            needed[name] = self.keyed.ids(name, np.flatnonzero(counts))
+        return needed
 
     def load(self, state: ModelState) -> None:
         """Put values into the model; rows that are not in `state` stay as they are."""
@@ -128,11 +143,13 @@ class LocalTrainer:
             for name, value in state.dense.items():
                 self._tensors[name].copy_(_tensor(value))
             for name, rows in state.rows.items():
-                self._tensors[name][_tensor(rows.ids)] = _tensor(rows.values)
+                places = self.keyed.places(name, rows.ids)
+                self._tensors[name][_tensor(places)] = _tensor(rows.values)
 
     def values(self, rows: dict[str, Int64Array]) -> ModelState:
         """Return copies of all dense values and of the rows asked for."""
-        chosen = {name: RowSet(ids, self._values(name)[ids]) for name, ids in rows.items()}
+        places = {name: self.keyed.places(name, ids) for name, ids in rows.items()}
+        chosen = {name: RowSet(ids, self._values(name)[places[name]]) for name, ids in rows.items()}
         return ModelState(self._dense(), chosen)
 
     def train(self, train_round: int, on_progress: Callable[[TrainProgress], None] = silent) -> LocalUpdate:
@@ -152,7 +169,7 @@ class LocalTrainer:
         if rule is not None:
             rule.end(math.ceil(len(examples) / self.plan.batch_size))
         self._round_cache = None
-        rows = {name: RowSet(ids, self._values(name)[ids], weights[name]) for name, ids in touched.items()}
+        rows = {name: self.row_set(name, places, weights[name]) for name, places in touched.items()}
         state = ModelState(self._dense(), rows)
         self._check_finite(state)
         return LocalUpdate(state, len(examples), metrics)
@@ -164,7 +181,10 @@ class LocalTrainer:
         on_progress: Callable[[TrainProgress], None] = silent,
         correct: Correction | None = None,
     ) -> MetricSums:
-        """Run the optimizer over the examples once, in their order and in batches; `correct` comes before each step."""
+        """Run the optimizer over the examples once, in their order and in batches; `correct` comes before each step.
+
+        The examples are `keyed.mapped`.
+        """
         record = TrainRecord(self.plan.client, len(examples), on_progress)
         self.model.train()
         for batch, labels in batches(examples, self.plan.batch_size):
@@ -173,6 +193,10 @@ class LocalTrainer:
                 correct(batch)
             optimizer.step()
         return record.sums()
+
+    def row_set(self, name: str, places: Int64Array, weights: Float64Array) -> RowSet:
+        """Return rows of a table as they are, by their ids. places: ascending."""
+        return self.keyed.row_set(name, places, self._values(name)[places], weights)
 
     def _start(self, rows: dict[str, Int64Array]) -> LocalStart:
         """Return what the algorithm sees of a round that begins, which trains these rows."""
@@ -203,7 +227,7 @@ class LocalTrainer:
 
     def evaluate(self) -> Evaluation:
         """Evaluate the loaded values on the held-out pairs. Raises DivergedError when a score is not finite."""
-        held_out = self.data.held_out()
+        held_out = self._held()
         logits = self._predict(held_out.examples)
         try:
             sums = MetricSums.of(logits, held_out.examples.labels)
@@ -213,6 +237,13 @@ class LocalTrainer:
             sums = sums.with_ranks(_ranks(logits, held_out.groups))
         return Evaluation(sums, exact_auc(logits, held_out.examples.labels))
 
+    def _held(self) -> HeldOut:
+        """Return the held-out examples, mapped once."""
+        if self._held_out is None:
+            held_out = self.data.held_out()
+            self._held_out = HeldOut(self.keyed.mapped(held_out.examples), held_out.groups)
+        return self._held_out
+
     def _predict(self, examples: Examples) -> Float32Array:
         self.model.eval()
         with torch.inference_mode():
@@ -221,9 +252,10 @@ class LocalTrainer:
         return logits
 
     def round_examples(self, train_round: int) -> Examples:
-        """Return the examples of a round; kept until trained, since `needed_rows` asks for them first."""
+        """Return the examples of a round, mapped; kept until trained, since `needed_rows` asks for them first."""
         if self._round_cache is None or self._round_cache[0] != train_round:
-            self._round_cache = (train_round, Examples.joined(list(self._round_parts(train_round))))
+            examples = Examples.joined(list(self._round_parts(train_round)))
+            self._round_cache = (train_round, self.keyed.mapped(examples))
         return self._round_cache[1]
 
     def _round_parts(self, train_round: int) -> Iterator[Examples]:
@@ -250,8 +282,8 @@ class LocalTrainer:
             )
 
     def _counts(self, name: str, parts: list[Examples]) -> Int64Array:
-        """Return how often the parts use each row of a table: int64 [rows]."""
-        column, (num_rows, _) = self._tables[name], self.layout[name].shape
+        """Return how often the parts use each place of a table: int64 [places]."""
+        column, num_rows = self._tables[name], len(self._tensors[name])
         counts = np.zeros(num_rows, np.int64)
         for part in parts:
             counts += np.bincount(part.columns[column].reshape(-1), minlength=num_rows)

@@ -8,9 +8,9 @@ import numpy as np
 
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
 from fljob_runtime.metrics.sums import Metrics
-from fljob_runtime.models.base import RecommenderModel
-from fljob_runtime.training.local import LocalTrainer, TrainPlan
+from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.training.record import TrainProgress
+from fljob_runtime.training.vocabulary import stretch
 
 
 class PooledData(SiteData):
@@ -44,15 +44,13 @@ class PooledData(SiteData):
 
 
 def train_pooled(
-    model: RecommenderModel,
-    data: PooledData,
-    plan: TrainPlan,
-    num_epochs: int,
-    on_progress: Callable[[TrainProgress], None] = lambda _: None,
+    trainer: LocalTrainer, num_epochs: int, on_progress: Callable[[TrainProgress], None] = lambda _: None
 ) -> Iterator[Metrics]:
     """Train on the pooled data, keeping the optimizer's state; yields the held-out metrics after each epoch."""
-    trainer = LocalTrainer(model, model.layout(), data, plan)
-    optimizer = plan.optimizer.make(model.parameters(), plan.learning_rate)
+    plan = trainer.plan
+    optimizer = plan.optimizer.make(trainer.model.parameters(), plan.learning_rate)
     for epoch in range(num_epochs):
-        trainer.fit(data.epoch(epoch_rng(plan.seed, "pooled", epoch)), optimizer, on_progress)
+        examples = trainer.keyed.mapped(trainer.data.epoch(epoch_rng(plan.seed, "pooled", epoch)))
+        stretch(optimizer)
+        trainer.fit(examples, optimizer, on_progress)
         yield trainer.evaluate().sums.compute()

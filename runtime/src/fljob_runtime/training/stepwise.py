@@ -38,6 +38,7 @@ class StepwiseRound(ABC):
         self, local: LocalTrainer, train_round: int, every: int, on_progress: Callable[[TrainProgress], None] = silent
     ) -> None:
         self._local = local
+        self._keyed = local.keyed
         self._examples = local.round_examples(train_round)
         self._size = every * local.plan.batch_size
         self.num_windows = math.ceil(len(self._examples) / self._size)
@@ -54,7 +55,7 @@ class StepwiseRound(ABC):
 
     def rows(self, window: int) -> dict[str, Int64Array]:
         """Return the ids of the shared rows that a window (from 0) reads, sorted and unique; none past the last."""
-        return {name: np.unique(self._ids(name, window)) for name in self._columns}
+        return {name: self._keyed.ids(name, np.unique(self._places(name, window))) for name in self._columns}
 
     def skip(self, windows: int) -> None:
         """Say that so many windows were trained before, by a trainer that is gone."""
@@ -72,17 +73,17 @@ class StepwiseRound(ABC):
         """Return the round's metrics and the values that stay with the client: private ones, and rows it touched."""
         rows = {}
         for spec in self._local.layout.specs:
-            if spec.kind is Kind.ROWS and spec.scope is Scope.PRIVATE:
+            if spec.kind is not Kind.DENSE and spec.scope is Scope.PRIVATE:
                 column = self._local.model.tables()[spec.name]
-                ids, counts = np.unique(self._examples.columns[column], return_counts=True)
-                rows[spec.name] = RowSet(ids, self._values(spec.name)[ids], counts.astype(np.float64))
+                places, counts = np.unique(self._examples.columns[column], return_counts=True)
+                rows[spec.name] = self._local.row_set(spec.name, places, counts.astype(np.float64))
         private = [s for s in self._local.layout.specs if s.kind is Kind.DENSE and s.scope is Scope.PRIVATE]
         dense = {spec.name: self._values(spec.name).copy() for spec in private}
         return LocalUpdate(ModelState(dense, rows), len(self._examples), self._record.sums())
 
-    def _ids(self, table: str, window: int) -> Int64Array:
-        ids: Int64Array = self._examples.columns[self._columns[table]]
-        return ids[window * self._size : (window + 1) * self._size].reshape(-1)
+    def _places(self, table: str, window: int) -> Int64Array:
+        places: Int64Array = self._examples.columns[self._columns[table]]
+        return places[window * self._size : (window + 1) * self._size].reshape(-1)
 
     def _values(self, name: str) -> Float32Array:
         values: Float32Array = self._parameters[name].detach().numpy()
@@ -123,8 +124,9 @@ class GradientRound(StepwiseRound):
             self._optimizer.step()
         rows = {}
         for name in self._columns:
-            ids, counts = np.unique(self._ids(name, window), return_counts=True)
-            rows[name] = RowSet(ids, _gradient(self._parameters[name])[ids], counts.astype(np.float64))
+            places, counts = np.unique(self._places(name, window), return_counts=True)
+            gradient = _gradient(self._parameters[name])[places]
+            rows[name] = self._keyed.row_set(name, places, gradient, counts.astype(np.float64))
         dense = {name: _gradient(self._parameters[name]) for name in self._dense}
         return self._checked(ModelState(dense, rows), window)
 
@@ -150,9 +152,10 @@ class ReplicaRound(StepwiseRound):
             replica[...] = fresh + (replica - base)
             base[...] = fresh
         for name, rows in values.rows.items():
+            places = self._keyed.places(name, rows.ids)
             replica, base = self._values(name), self._base[name]
-            replica[rows.ids] = rows.values + (replica[rows.ids] - base[rows.ids])
-            base[rows.ids] = rows.values
+            replica[places] = rows.values + (replica[places] - base[places])
+            base[places] = rows.values
 
     def train(self, window: int) -> Contribution:
         """Run the optimizer over the window; return how far the dense values and the rows it touched have moved."""
@@ -174,10 +177,10 @@ class ReplicaRound(StepwiseRound):
 
     def _moved_rows(self, name: str, window: int, *, everything: bool) -> RowSet:
         replica, base = self._values(name), self._base[name]
-        ids = np.flatnonzero((replica != base).any(axis=1)) if everything else np.unique(self._ids(name, window))
-        moved = replica[ids] - base[ids]
-        base[ids] = replica[ids]
-        return RowSet(ids, moved, np.ones(len(ids)))
+        places = np.flatnonzero((replica != base).any(axis=1)) if everything else np.unique(self._places(name, window))
+        moved = replica[places] - base[places]
+        base[places] = replica[places]
+        return self._keyed.row_set(name, places, moved, np.ones(len(places)))
 
 
 def stepwise_round(

@@ -61,6 +61,34 @@ def test_users_belong_to_one_site_each() -> None:
     assert users == [set(range(0, 30)), set(range(30, 60)), set(range(60, 90))]
 
 
+def test_hashed_ids_stand_for_the_same_pairs() -> None:
+    plain, hashed = (generate_site(SMALL.model_copy(update={"hashed_ids": on}), request(1)) for on in (False, True))
+    for column, size in (("user", 30), ("item", 40)):
+        before = np.concatenate([plain[1].train[column], plain[1].test[column]])
+        after = np.concatenate([hashed[1].train[column], hashed[1].test[column]])
+        pairs = set(zip(before.tolist(), after.tolist(), strict=True))
+        assert len(pairs) == len(set(before.tolist())) == len(set(after.tolist())) <= size
+        assert after.dtype == np.int64
+        assert np.abs(after.astype(np.float64)).max() > 2**62
+    assert (plain[0].any_ids, hashed[0].any_ids) == ((), ("user", "item"))
+
+
+def test_an_item_has_the_same_hash_at_every_site() -> None:
+    parameters = SMALL.model_copy(update={"hashed_ids": True})
+    one, other = (set(generate_site(parameters, request(index))[1].train["item"].tolist()) for index in (0, 1))
+    assert len(one & other) > 30
+
+
+def test_hashed_ids_are_read_back_from_a_folder(tmp_path: Path) -> None:
+    parameters = SMALL.model_copy(update={"hashed_ids": True})
+    generate_sites(tmp_path, parameters, num_sites=3, seed=0)
+    data = Synthetic(SyntheticParameters(), request(1, folder=tmp_path / "site-1"))
+    assert data.schema.any_ids == {"user", "item"}
+    assert np.array_equal(
+        data.held_out().examples.columns["user"], generate_site(parameters, request(1))[1].test["user"]
+    )
+
+
 def test_counts_follow_from_the_parameters() -> None:
     manifest, _ = generate_site(SMALL, request())
     assert manifest.ids == {"user": 90, "item": 40}

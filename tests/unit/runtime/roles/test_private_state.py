@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
+from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope, TableRules
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 
 LAYOUT = ModelLayout(
@@ -38,6 +38,14 @@ def test_what_was_saved_is_loaded(store: PrivateStore) -> None:
     assert loaded.rows["users"].ids.tolist() == [1, 4]
     assert loaded.rows["users"].values.tolist() == [[0.5, 0.5], [0.5, 0.5]]
     assert loaded.dense["bias"].tolist() == [0.5]
+
+
+def test_rows_of_a_keyed_table_are_kept_by_any_id(tmp_path: Path) -> None:
+    layout = ModelLayout((ParamSpec("users", (2,), Kind.KEYED, Scope.PRIVATE, TableRules()),))
+    store = PrivateStore(tmp_path, layout, job_uid="u")
+    ids = [-(2**63), -1, 2**63 - 1]
+    store.save(1, ModelState({}, {"users": rows(ids, 0.5)}))
+    assert store.load(1).rows["users"].ids.tolist() == ids
 
 
 def test_shared_parameters_are_not_stored(store: PrivateStore) -> None:

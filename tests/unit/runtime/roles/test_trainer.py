@@ -259,10 +259,16 @@ def test_private_state_counts_only_with_the_round(tmp_path: Path, accepted: bool
     assert len(list((tmp_path / "private-u").iterdir())) == newest
 
 
-def test_a_restart_trains_on_with_the_private_state_of_the_committed_round(tmp_path: Path) -> None:
+KEYS: list[list[dict[str, Any]]] = [[], [{"name": "user_embedding", "keys": "Any"}]]
+
+
+@pytest.mark.parametrize("tables", KEYS, ids=["Range", "Any"])
+def test_a_restart_trains_on_with_the_private_state_of_the_committed_round(
+    tmp_path: Path, tables: list[dict[str, Any]]
+) -> None:
     def pushed(steps: list[tuple[Instruction, ...]], folder: Path) -> ModelState:
         for instructions in steps:
-            made = bench(folder, parameterScopes=PRIVATE)
+            made = bench(folder, parameterScopes=PRIVATE, tables=tables)
             made.follow(*instructions)
         return made.server.pushed[-1][1]
 
@@ -270,6 +276,16 @@ def test_a_restart_trains_on_with_the_private_state_of_the_committed_round(tmp_p
     whole = pushed([(*counted, Train(2, FAR))], tmp_path / "whole")
     torn = pushed([counted, (Train(2, FAR),), (Train(2, FAR),)], tmp_path / "torn")
     assert equal(whole, torn)
+
+
+@pytest.mark.parametrize("tables", KEYS, ids=["Range", "Any"])
+def test_private_rows_of_a_round_that_did_not_count_are_as_before_it(
+    tmp_path: Path, tables: list[dict[str, Any]]
+) -> None:
+    dropped, straight = (bench(tmp_path / name, parameterScopes=PRIVATE, tables=tables) for name in ("1", "2"))
+    dropped.follow(Train(1, FAR), Committed(1, accepted=False), Train(2, FAR))
+    straight.follow(Train(2, FAR))
+    assert equal(dropped.server.pushed[-1][1], straight.server.pushed[-1][1])
 
 
 SCAFFOLD: dict[str, Any] = {

@@ -57,7 +57,7 @@ def test_sites_that_count_different_items_are_refused() -> None:
 def test_the_optimizer_keeps_its_memory_from_epoch_to_epoch() -> None:
     data, pooled_plan = PooledData([TinyData()]), plan("Adam")
     model, again = make_model_of(), make_model_of()
-    list(train_pooled(model, data, pooled_plan, 2))
+    list(train_pooled(LocalTrainer(model, model.layout(), data, pooled_plan), 2))
     trainer = LocalTrainer(again, again.layout(), data, pooled_plan)
     optimizer = torch.optim.Adam(again.parameters(), lr=0.1, fused=True)
     for epoch in (0, 1):
@@ -67,6 +67,8 @@ def test_the_optimizer_keeps_its_memory_from_epoch_to_epoch() -> None:
 
 
 def test_metrics_are_told_after_each_epoch() -> None:
-    metrics = list(train_pooled(make_model_of(), PooledData([TinyData(), TinyData()]), plan(), 3))
+    model = make_model_of()
+    local = LocalTrainer(model, model.layout(), PooledData([TinyData(), TinyData()]), plan())
+    metrics = list(train_pooled(local, 3))
     assert [m.num_samples for m in metrics] == [10, 10, 10]
     assert len({m.loss for m in metrics}) == 3
