@@ -1,0 +1,47 @@
+"""Jobs of real processes that are suspended and go on from a checkpoint that builds upon others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.local_jobs import LocalJob, job
+from integration.test_local_modes import MODES
+
+from fljob_api.progress import Outcome, RoundState
+from fljob_runtime.checkpoints.chain import open_chain
+from fljob_runtime.checkpoints.manifest import complete_versions
+
+ROUNDS = 4
+
+
+def wide(mode: dict[str, Any]) -> Any:
+    """Return a job of two shards whose rounds touch few rows of many."""
+    parameters = {"usersPerSite": 20, "items": 2000, "samplesPerUser": 40}
+    return job(
+        rounds=ROUNDS,
+        strategy={"innerSteps": 3, "batchSize": 10, **mode},
+        dataset={"name": "synthetic", "parameters": parameters},
+        server={"replicas": 2},
+    )
+
+
+def suspended_and_resumed(root: Path, mode: dict[str, Any]) -> LocalJob:
+    """Suspend a job after two rounds at least, check that it left increments, and run it to its end."""
+    first = LocalJob(wide(mode), root)
+    first.once(RoundState.TRAINING, 2, lambda: first.folder.control.write_text('{"suspend": true}'))
+    assert first.run().outcome is Outcome.PAUSED
+    newest = complete_versions(first.folder.checkpoint, first.config.uid)[0]
+    assert all(len(open_chain(first.folder.checkpoint, file).paths) > 1 for file in newest.files)
+    first.folder.control.unlink()
+    second = LocalJob(wide(mode), root)
+    assert second.run().outcome is Outcome.SUCCEEDED
+    return second
+
+
+@pytest.mark.parametrize("mode", ["Geo", "Async", "Buffered"])
+def test_a_suspended_job_goes_on_from_an_increment(tmp_path: Path, mode: str) -> None:
+    run = suspended_and_resumed(tmp_path, MODES[mode])
+    assert [number for number, _, _ in run.metrics()] == [1, 2, 3, 4]
+    assert run.records("Rewound") == []
