@@ -133,7 +133,7 @@ def test_private_rows_are_kept_by_id_and_survive_a_kill(tmp_path: Path) -> None:
 def test_steps_in_lockstep_end_as_if_nothing_had_been_killed(tmp_path: Path) -> None:
     strategy = {"mode": "StepSync", "serverOptimizer": {"name": "Adagrad", "learningRate": "0.05"}}
     quiet, shot = (LocalJob(keyed(strategy), tmp_path / name) for name in ("quiet", "shot"))
-    shot.once(RoundState.TRAINING, 1, lambda: shot.kill("server-0"))
+    shot.once(RoundState.TRAINING, 1, lambda: shot.kill("server-0"), durable=True)
     for run in (quiet, shot):
         run.run()
     assert shot.metrics() == quiet.metrics()
