@@ -1,11 +1,13 @@
 """Every codec on the same data beside none: bytes per round, and what it costs in AUC. `make bench-compression`.
 
-    python bench/compression.py [--data-root DIR] [--manifest FILE] [--passes 4] [--seeds 0 1] [--only int8 topK]
+    python bench/compression.py [--data-root DIR] [--manifest FILE] [--mode Geo] [--passes 4] [--seeds 0 1]
+        [--only int8 topK]
 
-DIR holds a folder per site, as `fljob data import movielens` writes them. Each run is one `fljob run` of its own. Bytes
-are a round's pushes and pulls together, and the pushes alone: pulls are not compressed. AUC is that on the sites'
-held-out pairs, mean over the seeds; its cost is the last pass's less that without compression. Prints a table and, as
-its last line, one JSON object. Asserts nothing.
+The mode is the manifest's unless given; then it is run with bench/modes.py's settings. DIR holds a folder per site, as
+`fljob data import movielens` writes them. Each run is one `fljob run` of its own. Bytes are a round's, sent both ways,
+and those that trainers sent alone: what they read is not compressed. AUC is that on held-out pairs, mean over
+the seeds; its cost is the last pass's less that without compression. Prints a table and, as its last line, one JSON
+object. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from modes import MODES
 
 MANIFEST = Path(__file__).with_suffix(".yaml")
 LIMIT_S = 3600.0
@@ -51,34 +55,35 @@ class Result:
     wall_s: float
 
 
-def run(manifest: dict[str, Any], data_root: Path | None) -> Result:
-    """Run one job; raises RuntimeError with the end of its words when it fails."""
+def run(manifest: dict[str, Any], data_root: Path | None, settings: dict[str, str]) -> Result:
+    """Run one job, its spec changed by `settings`; raises RuntimeError with the end of its words when it fails."""
     with tempfile.TemporaryDirectory(prefix="fljob-compression-") as name:
         folder = Path(name)
         file = folder / "fljob.yaml"
         file.write_text(yaml.safe_dump(manifest), encoding="utf-8")
         command = [sys.executable, "-m", "fljob_cli", "run", str(file), "--output", "json"]
         command += ["--run-dir", str(folder / "run"), *(["--data-root", str(data_root)] if data_root else [])]
+        command += [part for path, value in settings.items() for part in ("--set", f"spec.{path}={value}")]
         start = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         seconds = time.monotonic() - start
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        pushed = _pushed(folder / "run")
+        pushed = _pushed(folder / "run", manifest["spec"]["rounds"])
     rounds = json.loads(done.stdout.splitlines()[-1])["rounds"]
-    return Result([r["auc"] for r in rounds], statistics.fmean(r["bytes"] for r in rounds), pushed, seconds)
+    auc = [r["auc"] for r in rounds if r.get("auc") is not None]
+    return Result(auc, statistics.fmean(r["bytes"] for r in rounds), pushed, seconds)
 
 
-def _pushed(folder: Path) -> float:
-    """Return the bytes pushed per round, as the coordinator's journal has them."""
+def _pushed(folder: Path, rounds: int) -> float:
+    """Return the bytes that the servers were sent per round: what they say when they end, less the initial model."""
+    logs = [path.read_text(encoding="utf-8") for path in (folder / "logs").glob("server-*.log")]
+    received = sum(int(number) for log in logs for number in re.findall(r"event=stopping .* received_bytes=(\d+)", log))
     (journal,) = folder.rglob("journal.jsonl")
     records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    sent = {
-        record["round"]: sum(receipt["num_bytes"] for update in record["accepted"] for receipt in update["receipts"])
-        for record in records
-        if record["kind"] == "ListAccepted" and record["round"] > 0
-    }
-    return statistics.fmean(sent.values())
+    (first,) = (record for record in records if record["kind"] == "ListAccepted" and record["round"] == 0)
+    initial = sum(receipt["num_bytes"] for update in first["accepted"] for receipt in update["receipts"])
+    return (received - initial) / rounds
 
 
 def main() -> None:
@@ -86,11 +91,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data-root", type=Path, help="left out for a dataset that generates itself")
     options.add_argument("--manifest", type=Path, default=MANIFEST)
+    options.add_argument("--mode", choices=[mode for mode in MODES if mode != "Buffered"])
     options.add_argument("--passes", type=int, default=4)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     options.add_argument("--only", nargs="+", choices=CODECS, default=list(CODECS), help="`none` is always run")
     chosen = options.parse_args()
     base = yaml.safe_load(chosen.manifest.read_text(encoding="utf-8"))
+    settings = {"strategy.mode": chosen.mode, **MODES[chosen.mode]} if chosen.mode else {}
     rows: list[dict[str, Any]] = []
     print(f"{'codec':<13}{'pushed kB':>10}{'ratio':>7}{'round kB':>10}{'ratio':>7}{'AUC cost':>10}{'wall s':>8}  AUC")
     for codec in dict.fromkeys(["none", *chosen.only]):
@@ -98,10 +105,10 @@ def main() -> None:
         for seed in chosen.seeds:
             spec = {**base["spec"], "rounds": chosen.passes, "seed": seed}
             spec["strategy"] = {**spec["strategy"], **({"compression": CODECS[codec]} if CODECS[codec] else {})}
-            results.append(run({**base, "spec": spec}, chosen.data_root))
+            results.append(run({**base, "spec": spec}, chosen.data_root, settings))
         rows.append(_row(codec, results, rows))
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
-    print(json.dumps({"codecs": rows, "seeds": chosen.seeds, "load": os.getloadavg()[0]}))
+    print(json.dumps({"mode": chosen.mode, "codecs": rows, "seeds": chosen.seeds, "load": os.getloadavg()[0]}))
 
 
 def _row(codec: str, results: list[Result], before: list[dict[str, Any]]) -> dict[str, Any]:

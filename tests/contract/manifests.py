@@ -269,9 +269,9 @@ RULES = (
         "spec.strategy.compression",
     ),
     _spec(
-        "compressed gradients",
+        "compressed updates of other versions",
         "strategy",
-        {"mode": "Geo", "compression": [{"name": "int8"}]},
+        {"mode": "Buffered", "compression": [{"name": "int8"}]},
         "spec.strategy.compression",
     ),
     _spec(

@@ -16,6 +16,12 @@ from fljob_runtime.backends.supervisor import Supervisor
 
 UID = "00000000-0000-4000-8000-000000000001"
 DEADLINE_S = 60
+MODES: dict[str, dict[str, Any]] = {
+    "Geo": {"mode": "Geo", "geoStep": 4},
+    "Async": {"mode": "Async", "serverOptimizer": {"name": "SGD", "learningRate": "0.02"}},
+    "StepSync": {"mode": "StepSync", "serverOptimizer": {"name": "SGD", "learningRate": "0.1"}},
+    "Buffered": {"mode": "Buffered"},
+}
 
 
 def job(sites: int = 3, rounds: int = 3, **spec: Any) -> FLJob:

@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from integration.local_jobs import LocalJob, job
+import pytest
+from integration.local_jobs import MODES, LocalJob, job
 
 from fljob_api.progress import Outcome, RoundState
 
@@ -42,4 +43,15 @@ def test_two_shards_take_fewer_bytes_and_the_model_learns(tmp_path: Path) -> Non
         assert run.run().outcome is Outcome.SUCCEEDED
     assert small.metrics()[-1][1] < small.metrics()[0][1]  # the loss falls
     sent = [sum(entry.bytes for entry in run.seen[-1].training.recent_rounds) for run in (plain, small)]
+    assert 0 < sent[1] < sent[0]
+
+
+@pytest.mark.parametrize("mode", ["StepSync", "Async", "Geo"])
+def test_each_mode_takes_fewer_bytes_and_the_model_learns(tmp_path: Path, mode: str) -> None:
+    strategies = [{"localEpochs": 4, "batchSize": 20, **MODES[mode], **c} for c in ({}, {"compression": CODECS})]
+    plain, small = (LocalJob(job(2, strategy=s), tmp_path / n) for s, n in zip(strategies, "ab", strict=True))
+    for run in (plain, small):
+        assert run.run().outcome is Outcome.SUCCEEDED
+    assert small.metrics()[-1][1] < small.metrics()[0][1]  # the loss falls
+    sent = [sum(record["num_bytes"] for record in run.records("ListAccepted")[1:]) for run in (plain, small)]
     assert 0 < sent[1] < sent[0]

@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.local_jobs import LocalJob, job
+from integration.local_jobs import MODES, LocalJob, job
 
 from fljob_api.progress import Outcome, RoundState
-
-MODES: dict[str, dict[str, Any]] = {
-    "Geo": {"mode": "Geo", "geoStep": 4},
-    "Async": {"mode": "Async", "serverOptimizer": {"name": "SGD", "learningRate": "0.02"}},
-    "StepSync": {"mode": "StepSync", "serverOptimizer": {"name": "SGD", "learningRate": "0.1"}},
-    "Buffered": {"mode": "Buffered"},
-}
 
 
 def modal(mode: str, strategy: dict[str, Any] | None = None, **spec: Any) -> Any:

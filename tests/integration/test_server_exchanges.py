@@ -11,9 +11,11 @@ import grpc
 import numpy as np
 import pytest
 
+from fljob_api.strategy import CompressorSpec
 from fljob_api.wire import server_pb2 as pb
 from fljob_runtime.algorithms.geo import Geo
-from fljob_runtime.errors import IdentityError, MalformedError, PrivateParameterError, StaleError
+from fljob_runtime.compression import chain
+from fljob_runtime.errors import IdentityError, LayoutMismatchError, MalformedError, PrivateParameterError, StaleError
 from fljob_runtime.messages import AcceptedUpdate
 from fljob_runtime.parameters import Int64Array, ModelState, RowSet
 from fljob_runtime.transport import server_client
@@ -21,6 +23,7 @@ from fljob_runtime.transport.encode import encode_update
 from fljob_runtime.transport.exchange import Asked, Exchanged, Numbered
 from fljob_runtime.transport.framing import blocks_to_proto
 from fljob_runtime.transport.row_ids import ids_to_proto
+from fljob_runtime.transport.server_client import ServerClient
 from fljob_runtime.transport.shard_client import SERVICE, ShardClient
 from support.shards import DEADLINE_S, LAYOUT, NUM_ITEMS, UID, Servers, credentials, header, initial, update
 
@@ -145,3 +148,44 @@ def test_an_exchange_is_refused_where_the_mode_has_none(tmp_path: Path) -> None:
         servers.round(0, {"a": initial()})
         with pytest.raises(MalformedError, match="the job's mode is Sync"):
             exchange(servers, 0, None)
+
+
+# Compressed.
+
+
+@pytest.mark.parametrize(
+    "names", [("fp16",), ("bf16",), ("int8",), ("int4",), ("topK",), ("sketch",), ("topK", "int8")]
+)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_what_shards_receive_of_a_compressed_contribution_is_what_the_trainer_thinks(
+    tmp_path: Path, names: tuple[str, ...], shards: int
+) -> None:
+    codecs = chain.make([CompressorSpec(name=name) for name in names], 0)
+    state = update(3.0, {item: 0.1 * item for item in range(NUM_ITEMS)})
+    with Servers.start(tmp_path, shards, exchange=Geo(), compression=codecs) as servers:
+        servers.round(0, {"a": initial()})
+        client = ServerClient(servers.addresses, credentials("trainer", "a"), layout=LAYOUT, chain=codecs)
+        servers.clients.append(client)
+        answer = client.exchange(replace(NUMBER, sequence=1), state, ITEMS, deadline_s=DEADLINE_S)
+        repeated = client.exchange(replace(NUMBER, sequence=1), state, ITEMS, deadline_s=DEADLINE_S)
+        received = client.as_received(1, 1, state)
+    assert np.array_equal(answer.values.rows["items"].values, received.rows["items"].values)
+    assert all(np.array_equal(answer.values.dense[name], value) for name, value in received.dense.items())
+    assert column(repeated) == column(answer)
+
+
+def test_a_contribution_in_another_coding_than_the_jobs_is_refused(tmp_path: Path) -> None:
+    codecs = chain.make([CompressorSpec(name="int8")], 0)
+    with Servers.start(tmp_path, 1, exchange=Geo(), compression=codecs) as servers:
+        servers.round(0, {"a": initial()})
+        with pytest.raises(LayoutMismatchError, match=r"coded by nothing, this job's strategy\.compression is int8"):
+            exchange(servers, 1, update(3.0))
+
+
+def test_random_bits_of_two_exchanges_of_a_round_differ(tmp_path: Path) -> None:
+    codecs = chain.make([CompressorSpec(name="int4")], 0)
+    client = ServerClient(["127.0.0.1:1"], credentials("trainer", "a"), layout=LAYOUT, chain=codecs)
+    state = update(3.0, {item: 0.1 * item for item in range(NUM_ITEMS)})
+    one, other = (client.as_received(1, sequence, state).rows["items"].values for sequence in (1, 2))
+    client.close()
+    assert not np.array_equal(one, other)

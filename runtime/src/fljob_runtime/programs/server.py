@@ -99,7 +99,8 @@ def _serve(common: Common, flags: argparse.Namespace, config: JobConfig) -> int:
         raise UsageError(str(error), ExitCode.TEMPORARY) from error
     _log.info("event=serving shard=%d shards=%d port=%d", flags.shard, len(config.servers), port)
     code, reason = wanted.get()
-    _log.info("event=stopping code=%d reason=%s", code, reason)
+    received, sent = metrics.bytes_of("received"), metrics.bytes_of("sent")
+    _log.info("event=stopping code=%d reason=%s received_bytes=%d sent_bytes=%d", code, reason, received, sent)
     _finish_writing(shard)
     service.stop(_GRACE_S)
     http.stop()

@@ -15,6 +15,7 @@ from typing import Protocol
 from fljob_runtime.errors import BusyError, NotReadyError, StaleError, UnreachableError
 from fljob_runtime.messages import Train
 from fljob_runtime.parameters import Int64Array, ModelState
+from fljob_runtime.roles.compressing import Compressing
 from fljob_runtime.training.local import LocalUpdate
 from fljob_runtime.training.stepwise import StepwiseRound
 from fljob_runtime.transport.exchange import Exchanged, Numbered
@@ -28,6 +29,9 @@ class ExchangeClient(Protocol):
 
     def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:
         """Send a contribution, if there is one, and fetch values."""
+
+    def as_received(self, round_number: int, attempt: int, state: ModelState) -> ModelState:
+        """Return what the shards make of `state` as exchange number `attempt`."""
 
 
 class SupersededError(Exception):
@@ -47,12 +51,19 @@ class ExchangedRound:
     """One round of one trainer. `begin` makes the work anew, for a round that must be begun again."""
 
     def __init__(
-        self, servers: ExchangeClient, asked: Train, begin: Callable[[], StepwiseRound], patience: Patience
+        self,
+        servers: ExchangeClient,
+        asked: Train,
+        begin: Callable[[], StepwiseRound],
+        patience: Patience,
+        compressing: Compressing | None = None,
     ) -> None:
+        """compressing: keeps what codecs leave unsent."""
         self._servers = servers
         self._begin = begin
         self._patience = patience
         self._asked = asked
+        self._compressing = compressing or Compressing(None)
 
     def train(self) -> LocalUpdate | None:
         """Train until the server has every window; None if it had them already.
@@ -72,7 +83,9 @@ class ExchangedRound:
         begun = Numbered(self._asked.round, 0, 1, self._asked.members, self._asked.share)
         done = self._ask(begun, None, {}).applied
         if done >= work.num_windows:
+            self._compressing.end(begun.round, None)
             return None
+        unsent = self._compressing.begin(begun.round, whole=done == 0)
         work.skip(done)
         work.renew(self._ask(begun, None, work.rows(done)).values)
         for window in range(done, work.num_windows):
@@ -80,9 +93,13 @@ class ExchangedRound:
             made = work.train(window)
             last = window == work.num_windows - 1
             number = replace(begun, sequence=window + 1, num_samples=made.num_samples, last=last)
-            answer = self._ask(number, made.state, {} if last else work.rows(window + 1))
+            due = unsent.due(made.state) if unsent else made.state
+            answer = self._ask(number, due, {} if last else work.rows(window + 1))
+            if unsent and not answer.dropped:
+                unsent.keep(due, self._servers.as_received(number.round, number.sequence, due))
             if not last:
                 work.renew(answer.values)
+        self._compressing.end(begun.round, unsent)
         return work.finish()
 
     def _ask(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:

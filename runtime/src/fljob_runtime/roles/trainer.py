@@ -187,7 +187,8 @@ class Trainer:
             return
         started, cpu = time.monotonic(), time.process_time()
         self._around.pulse.begin("Training", round_number, self._local.samples_per_round)
-        self._go_back_to(task - 1)
+        if kept is None:
+            self._go_back_to(task - 1)
         update, older = self._update(instruction, task)
         if update is None:
             if kept is not None:
@@ -207,16 +208,16 @@ class Trainer:
         )
         self._received = self._around.servers.bytes_received
         self._around.metrics.trained(draft)
-        self._push(Kept(round_number, self._due(round_number, update.state), update.num_samples, draft))
+        self._push(Kept(round_number, self._due(instruction, task, update.state), update.num_samples, draft))
 
-    def _due(self, round_number: int, state: ModelState) -> ModelState:
-        """Return what to push: values, or where the job compresses how far they moved."""
+    def _due(self, instruction: Train, task: int, state: ModelState) -> ModelState:
+        """Return what to push: values, or where the job compresses how far they moved. Exchanges have sent all."""
         shared, compressing, servers = state.shared(self._layout), self._around.compressing, self._around.servers
-        if compressing is None:
+        if compressing is None or self._around.strategy.exchanges:
             return shared
-        due = compressing.due(round_number, self._base, shared)
+        due = compressing.due(task, self._base, shared)
         self._base = ModelState({}, {})
-        compressing.keep(round_number, due, lambda state: servers.as_received(round_number, _ATTEMPT, state))
+        compressing.keep(task, due, lambda s: servers.as_received(instruction.round, instruction.attempt, s))
         return due
 
     def _discard_after(self, round_number: int) -> None:
@@ -240,6 +241,7 @@ class Trainer:
                 instruction,
                 lambda: stepwise_round(self._local, self._around.strategy, number, on_progress),
                 Patience(self._around.reach_s, lambda: inbox.superseded(number), inbox.newest_train),
+                self._around.compressing,
             )
             return exchanged.train(), older
         self._load(number - 1, task, lambda: inbox.superseded(number))

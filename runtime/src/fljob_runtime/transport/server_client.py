@@ -44,7 +44,7 @@ class ServerClient:
         patience_s: float | None = None,
         chain: Chain | None = None,
     ) -> None:
-        """chain: compresses the updates of all rounds but round 0.
+        """chain: compresses the updates and exchanges of all rounds but round 0.
 
         `patience_s`: for how long pull and push are repeated on transient faults; default: until their deadline."""
         self._identity = credentials.identity
@@ -124,7 +124,7 @@ class ServerClient:
         return receipts
 
     def as_received(self, round_: int, attempt: int, state: ModelState) -> ModelState:
-        """Return what the shards make of a push of `state`: itself where nothing is compressed."""
+        """Return what the shards make of a push of `state`, or of exchange `attempt`: itself without compression."""
         coding = self._coding(round_, attempt)
         if coding is None:
             return state
@@ -145,7 +145,8 @@ class ServerClient:
         """
         layout, count = self._known_layout(), len(self._shards)
         nothing = [Payload((), ())] * count
-        payloads = encode_update(layout, state, count) if state is not None else nothing
+        coding = self._coding(number.round, number.sequence) if state is not None else None
+        payloads = encode_update(layout, state, count, coding) if state is not None else nothing
         fetch = not number.last
         vector = np.empty(layout.dense_size if fetch else 0, np.float32)
         tables = {spec.name: spec for spec in layout.shared_tables if spec.name in wanted}
@@ -162,6 +163,7 @@ class ServerClient:
                 attempt=number.sequence,
                 num_samples=number.num_samples,
                 blocks=payload.blocks,
+                codecs=coding.chain.names if coding else (),
             )
             index = {name: split[name][client.shard] for name in tables}
             part = vector[slice(*dense_range(vector.size, client.shard, count))]
@@ -172,7 +174,7 @@ class ServerClient:
                 asked = Asked(number.sequence, number.members, number.share, number.last, rows, dense=fetch)
                 if said:  # more ids than fit one message: the rest is only read
                     asked = replace(asked, sequence=0, dense=False)
-                    header, payload, part = replace(header, blocks=()), nothing[0], part[:0]
+                    header, payload, part = replace(header, blocks=(), codecs=()), nothing[0], part[:0]
                 arrays: list[NDArray[np.generic]] = [part, *into.values()]
                 said.append(client.exchange(header, asked, payload.arrays, arrays, deadline_s=deadline_s))
                 for name, (start, _) in batch.items():

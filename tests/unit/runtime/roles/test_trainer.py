@@ -391,3 +391,13 @@ def test_a_task_that_is_called_off_leaves_the_private_values_of_those_before(tmp
     )
     assert made.trainer._around.store.newest() == 2
     assert made.trainer._around.store.newest(1) == 1
+
+
+# Rounds of exchanges.
+
+
+def test_a_round_of_exchanges_told_twice_keeps_its_private_values(tmp_path: Path) -> None:
+    made = bench(tmp_path, parameterScopes=PRIVATE, strategy={"mode": "Geo", "batchSize": 10})
+    made.follow(Train(1, FAR), Train(1, FAR))
+    assert [report.round for report in made.reports if isinstance(report, TrainReport)] == [1, 1]
+    assert len(list((tmp_path / "private-u").iterdir())) == 1

@@ -117,3 +117,13 @@ def test_a_sum_that_overflows_is_refused(tmp_path: Path) -> None:
     shard = begun(tmp_path, 3e38, compression=chain("bf16"))
     with pytest.raises(MalformedError, match="not finite"):
         coded(shard, update(3e38), chain("bf16"))
+
+
+def test_an_update_from_an_older_version_is_added_to_that_version(tmp_path: Path) -> None:
+    codecs = chain("fp16")
+    shard = begun(tmp_path, 1.0, compression=codecs, buffered=True)
+    commit(shard, 1, coded(shard, DIFFERENCE, codecs, "b"))
+    late = coded(shard, DIFFERENCE, codecs)  # for round 1 still: from version 0, though version 1 is there
+    assert shard.model().dense(1).tolist() == [1.5] * 9
+    assert late.dense.tolist() == [1.5] * 9
+    assert late.rows["items"].values[:, 0].tolist() == [5.0, -4.0]
