@@ -36,7 +36,7 @@ chaos-cluster: install ## delete pods of a job in the tests' cluster at random, 
 	$(BIN)/python tools/chaos_cluster.py $(ARGS)
 
 .PHONY: fuzz
-fuzz: install ## random and mutated bytes for all that decodes what others wrote: ARGS="--inputs 1000000 --seed 1"
+fuzz: install ## inputs led by coverage for all that decodes what others wrote: ARGS="--inputs 1000000 --seed 1"
 	$(BIN)/python tools/fuzz.py $(ARGS)
 
 .PHONY: coverage

@@ -4,7 +4,7 @@
 
 Hosts the trainers FIRST to LAST (exclusive) of the job in RUN_FOLDER, a thread and a stream each. Each pulls all dense
 values and some rows, changes them, pushes, and reports; it evaluates by reporting fixed scores. After SECONDS it ends,
-and prints the latencies of its pulls and pushes as one JSON line.
+and prints when each pull and push began and what it took as one JSON line.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _SAMPLES = 1000
 
 @dataclass
 class Seen:
-    """Seconds of each call of all trainers here, and what went wrong."""
+    """Each call of all trainers here, (when it began by the machine's monotonic clock, its seconds), and faults."""
 
-    pulls: list[float] = field(default_factory=list)
-    pushes: list[float] = field(default_factory=list)
+    pulls: list[tuple[float, float]] = field(default_factory=list)
+    pushes: list[tuple[float, float]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
@@ -106,15 +106,15 @@ class LoadTrainer(threading.Thread):
 
     def _pull(self, version: int) -> ModelState:
         ids = np.unique(self._dice.integers(0, ROWS, TOUCHED))
-        began = time.perf_counter()
+        began = time.monotonic()
         state = self._servers.pull(version, {"table": ids}, deadline_s=_CALL_S)
-        self._seen.pulls.append(time.perf_counter() - began)
+        self._seen.pulls.append((began, time.monotonic() - began))
         return state
 
     def _push(self, stream: CoordinatorStream, round_: int, state: ModelState) -> None:
-        began, before = time.perf_counter(), self._servers.bytes_sent
+        began, before = time.monotonic(), self._servers.bytes_sent
         receipts = self._servers.push(round_, 1, state, _SAMPLES, deadline_s=_CALL_S)
-        self._seen.pushes.append(time.perf_counter() - began)
+        self._seen.pushes.append((began, time.monotonic() - began))
         sent = self._servers.bytes_sent - before
         stream.report(TrainReport(round_, 1, receipts, _SAMPLES, self._metrics, bytes_sent=sent))
 

@@ -1,4 +1,4 @@
-"""Write docs/reference: FLJob fields, metrics and exit codes, each from its own table. Part of `make generate`."""
+"""Write docs/reference: FLJob fields, metrics, exit codes and limits, each from its source. Part of `make generate`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import limits
 
 from fljob_api import API_VERSION
 from fljob_api.catalog import built_in
@@ -117,11 +119,18 @@ def exit_codes() -> str:
     return f"{HEADER}# Exit codes\n\n{table(('code', 'reason', 'tried again', 'what to do'), rows)}"
 
 
+def bounds() -> str:
+    """Return the reference of the limits."""
+    words = "Who goes past a limit is answered as the last column says, and costs nobody else anything."
+    return f"{HEADER}# Limits\n\n{words}\n\n{table(limits.HEADER, limits.rows())}"
+
+
 def main() -> None:
     """Write the pages under the folder given (default: the repository)."""
     folder = Path(sys.argv[1] if sys.argv[1:] else ".") / "docs/reference"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {"fljob": fljob(), "metrics": metrics(), "exit-codes": exit_codes()}.items():
+    pages = {"fljob": fljob(), "metrics": metrics(), "exit-codes": exit_codes(), "limits": bounds()}
+    for name, text in pages.items():
         (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 

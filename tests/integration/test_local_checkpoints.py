@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.local_jobs import LocalJob, job
-from integration.test_local_modes import MODES
+from integration.local_jobs import MODES, LocalJob, job
 
 from fljob_api.progress import Outcome, RoundState
 from fljob_runtime.checkpoints.chain import open_chain

@@ -2,76 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
-import socket
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from fljob_api import names, pki
 from fljob_api.exit_codes import ExitCode
-from fljob_api.job_config import JobConfig
-from fljob_api.spec import FLJobSpec
 from fljob_runtime.messages import AcceptedUpdate
-from fljob_runtime.transport.server_client import ServerClient
-from support.processes import Process, wait_until
-from support.shards import DEADLINE_S, LAYOUT, UID, authority, credentials, initial
-
-SPEC = {"model": {"name": "NCF"}, "dataset": {"name": "Synthetic"}, "trainers": [{"name": "a"}], "rounds": 1}
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@dataclass
-class Program:
-    """A server process, its address and its HTTP port."""
-
-    process: Process
-    address: str
-    http_port: int
-
-    def get(self, path: str) -> tuple[int, str]:
-        """Fetch a path of the plain port; (0, "") while nothing listens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        except ConnectionRefusedError:
-            return 0, ""
-        finally:
-            connection.close()
-
-    def client(self, role: str, name: str) -> ServerClient:
-        """Return a client of this server."""
-        return ServerClient([self.address], credentials(role, name), layout=LAYOUT)
-
-    def ended(self) -> int:
-        """Wait for the process to end and return its code."""
-        return self.process.popen.wait(DEADLINE_S)
-
-
-def start(folder: Path, *flags: str, tls: bool = True) -> Program:
-    """Start shard 0 of a job of one shard, as a pod would."""
-    address, http_port = f"127.0.0.1:{free_port()}", free_port()
-    job = JobConfig(
-        name="movies", uid=UID, spec=FLJobSpec.from_dict(SPEC), coordinator="127.0.0.1:1", servers=[address]
-    )
-    (folder / "job.json").write_text(job.to_json())
-    for name, content in pki.issue(authority(UID), names.ROLE_SERVER, "0").files().items() if tls else ():
-        (folder / name).write_bytes(content)
-    command = [sys.executable, "-m", "fljob_runtime.programs.server", "--config", str(folder / "job.json")]
-    command += ["--tls-dir", str(folder), "--scratch-dir", str(folder), "--listen", "127.0.0.1"]
-    command += ["--http-port", str(http_port), *(flags or ("--shard", "0"))]
-    return Program(Process.start("server", command, folder), address, http_port)
+from support.processes import wait_until
+from support.server_program import Program, start
+from support.shards import DEADLINE_S, initial
 
 
 @pytest.fixture

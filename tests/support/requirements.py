@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -49,6 +50,11 @@ REQUIREMENTS = (
         "set FLJOB_TEST_ASSETS, with kubectl on the path; see docs/development.md",
     ),
     Requirement("helm", assets.has_helm, "put helm 4 on the path or set FLJOB_TEST_ASSETS; see docs/development.md"),
+    Requirement(
+        "atheris",
+        lambda: importlib.util.find_spec("atheris") is not None,
+        "install atheris, which has wheels for Linux on x86-64 and Python up to 3.13; see docs/development.md",
+    ),
     Requirement("promtool", lambda: shutil.which("promtool") is not None, "install promtool (Debian: prometheus)"),
     Requirement(
         "data", _data_there, "set FLJOB_TEST_DATA to a folder with the real data sets; see docs/development.md"

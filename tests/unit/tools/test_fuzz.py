@@ -2,101 +2,133 @@
 
 from __future__ import annotations
 
-import time
+import json
 from pathlib import Path
 
 import fuzz
 import pytest
-from fuzz_targets import Messages, Target, make_targets
+from fuzz import Plan, Result
 
+from fuzzing.target import MAX_MESSAGE, join, split
+from fuzzing.targets import make_targets
+from support.planted_targets import VALID, WORD
+
+pytestmark = pytest.mark.timeout(900)  # a process with the runtime instrumented for each; a busy machine takes minutes
 INPUTS = 2000
 NAMES = (
-    "framing",
     "report",
     "instruction",
-    "shard state",
+    "shard-state",
     "metrics",
-    "metrics, inflated",
+    "metrics-inflated",
     "layout",
-    "row ids",
+    "row-ids",
+    "framing",
     "push",
-    "first push",
+    "first-push",
+    "push-fp16",
+    "push-bf16",
+    "push-int8",
+    "push-int4",
+    "push-topK",
+    "push-sketch",
+    "push-topK-sketch-int4",
     "exchange",
+    "pull",
+    "pull-answer",
+    "exchange-answer",
     "manifest",
-    "manifest, signed",
-    "shard file",
-    "shard increment",
+    "manifest-signed",
+    "shard-file",
+    "shard-increment",
+    "checkpoint",
     "journal",
-    "private state",
+    "private-state",
+    "site-manifest",
 )
 
 
 def test_every_target_is_fed(tmp_path: Path) -> None:
-    assert tuple(target.name for target in make_targets(tmp_path)) == NAMES
+    assert tuple(make_targets(tmp_path)) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_valid_inputs_are_taken(name: str, tmp_path: Path) -> None:
+    target = make_targets(tmp_path)[name]
+    for data in target.valid:
+        target.decode(data)
+    target.check()
+
+
+@pytest.mark.atheris
+@pytest.mark.parametrize("name", NAMES)
 def test_no_input_leads_to_an_undocumented_error_or_breaks_the_decoder(name: str, tmp_path: Path) -> None:
-    (target,) = (made for made in make_targets(tmp_path) if made.name == name)
-    found = fuzz.fuzz(target, INPUTS, seed=1)
-    assert found.inputs == INPUTS
-    assert found.faults == {}
-    assert 0 < found.answers["taken"] < INPUTS  # neither is all refused at the door, nor is nothing looked at
+    found = fuzz.fuzz(name, tmp_path, Plan(INPUTS, seed=1))
+    assert (found.finding, found.inputs) == ("", INPUTS)
+    assert 0 < found.taken < INPUTS  # neither is all refused at the door, nor is nothing looked at
+    assert found.branches > 0  # the inputs were led by what they reached
 
 
-def planted(fault: BaseException | None = None, *, after: int = 0) -> Target:
-    """Return a target that takes all its inputs, but from number `after` on has the fault, if there is one."""
-    fed: list[Messages] = []
-
-    def decode(messages: Messages) -> None:
-        fed.append(messages)
-        if fault is not None and len(fed) > after:
-            raise fault
-
-    return Target("planted", [[b"a valid input"]], decode, (ValueError,), lambda: None)
+def planted(name: str, tmp_path: Path, *, inputs: int = 20_000, hang_s: int = fuzz.HANG_S) -> Result:
+    return fuzz.fuzz(name, tmp_path, Plan(inputs, seed=1, hang_s=hang_s, module="support.planted_targets"))
 
 
-def test_a_documented_error_is_an_answer() -> None:
-    found = fuzz.fuzz(planted(ValueError("refused")), 100, seed=1)
-    assert (found.faults, found.answers["ValueError"]) == ({}, 100)
+@pytest.mark.atheris
+def test_a_documented_error_is_an_answer(tmp_path: Path) -> None:
+    found = planted("nothing", tmp_path, inputs=100)
+    assert (found.finding, found.inputs) == ("", 100)
+    assert found.taken >= 1
 
 
-def test_any_other_error_is_a_finding_with_its_input() -> None:
-    found = fuzz.fuzz(planted(IndexError("out of range"), after=50), 100, seed=1)
-    ((where, (words, messages)),) = found.faults.items()
-    assert where.startswith("IndexError at test_fuzz.py:")
-    assert (words, type(messages)) == ("out of range", list)
+@pytest.mark.atheris
+def test_any_other_error_is_a_finding_with_its_input(tmp_path: Path) -> None:
+    found = planted("fault", tmp_path)
+    assert found.finding.startswith("IndexError: out of range")
+    assert "planted_targets.py" in found.finding
+    assert WORD in bytes.fromhex(found.input)
 
 
-def test_memory_beyond_the_bound_is_a_finding() -> None:
-    assert len(fuzz.fuzz(planted(MemoryError()), 10, seed=1).faults) == 1
+@pytest.mark.atheris
+def test_a_streams_messages_are_changed_one_by_one(tmp_path: Path) -> None:
+    found = planted("stream", tmp_path, inputs=200_000)
+    first, second = split(bytes.fromhex(found.input))
+    assert (first, WORD in second) == (b"one", True)
 
 
-def test_an_input_that_takes_too_long_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz, "HANG_S", 0.05)
-
-    def decode(_: Messages) -> None:
-        end = time.monotonic() + 20.0
-        while time.monotonic() < end:
-            pass
-
-    found = fuzz.fuzz(Target("planted", [[b"x"]], decode, (ValueError,), lambda: None), 1, seed=1)
-    assert [where.partition(" ")[0] for where in found.faults] == ["HangError"]
+@pytest.mark.atheris
+def test_memory_beyond_the_bound_is_a_finding(tmp_path: Path) -> None:
+    assert planted("memory", tmp_path).finding.startswith("MemoryError")
 
 
-def test_a_decoder_that_takes_its_valid_input_no_more_is_a_finding() -> None:
-    def check() -> None:
-        raise ValueError("refused")
+@pytest.mark.atheris
+def test_an_input_that_takes_too_long_is_a_finding(tmp_path: Path) -> None:
+    found = planted("hang", tmp_path, hang_s=1)
+    assert "timeout" in found.finding
+    assert bytes.fromhex(found.input) != VALID
 
-    target = Target("planted", [[b"x"]], lambda _: None, (ValueError,), check)
-    assert list(fuzz.fuzz(target, 10, seed=1).faults) == ["the valid input"]
+
+@pytest.mark.atheris
+def test_a_decoder_that_takes_its_valid_input_no_more_is_a_finding(tmp_path: Path) -> None:
+    assert planted("forgetful", tmp_path, inputs=10).finding.startswith("ValueError: refused")
 
 
-def test_inputs_are_a_function_of_the_seed() -> None:
-    def inputs(seed: int) -> list[Messages]:
-        seen: list[Messages] = []
-        fuzz.fuzz(Target("seen", [[b"0123456789"]], seen.append, (), lambda: None), 50, seed)
-        return seen
+def test_an_input_is_repeated_without_the_fuzzer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--only", "layout", "--repeat", b"[".hex()]) == 0
+    assert "layout refuses it: LayoutError" in capsys.readouterr().out
 
-    assert inputs(1) == inputs(1)
-    assert inputs(1) != inputs(2)
+
+@pytest.mark.atheris
+def test_the_last_line_says_what_happened_to_each_target(capsys: pytest.CaptureFixture[str]) -> None:
+    code = fuzz.main(["--inputs", "50", "--only", "layout", "framing"])
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert code == 0
+    assert [(one["target"], one["inputs"]) for one in said["targets"]] == [("layout", 50), ("framing", 50)]
+
+
+def test_messages_of_a_stream_come_apart_as_they_were_joined() -> None:
+    assert split(join([b"", b"one", bytes(MAX_MESSAGE)])) == [b"", b"one", bytes(MAX_MESSAGE)]
+
+
+def test_every_input_is_some_stream() -> None:
+    assert split(b"\x05\x00ab") == [b"ab"]
+    assert split(b"\x05") == [b""]

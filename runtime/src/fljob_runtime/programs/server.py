@@ -42,7 +42,7 @@ from fljob_runtime.transport.shard_service import ShardService
 
 _GRACE_S = 1.0
 _WRITE_GRACE_S = 10.0
-_DEFAULT_MEMORY_BYTES = 1 << 30
+DEFAULT_MEMORY_BYTES = 1 << 30
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +68,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--checkpoint-dir", type=Path, help="default: the pod's mount if spec.checkpoint is set")
     made.add_argument("--scratch-dir", type=Path, default=Path(names.SCRATCH_DIR), help="updates over the budget")
     made.add_argument(
-        "--memory-bytes", type=int, default=_DEFAULT_MEMORY_BYTES, help="budget of staged updates in memory"
+        "--memory-bytes", type=int, default=DEFAULT_MEMORY_BYTES, help="budget of staged updates in memory"
     )
     return made.parse_args(arguments)
 

@@ -13,9 +13,9 @@ from fljob_runtime.parameters import Int64Array, ModelState
 from fljob_runtime.transport.exchange import Exchanged, Numbered
 from fljob_runtime.transport.server_client import ServerClient
 
-_PULL_S = 120.0
-_PUSH_S = 120.0
-_EXCHANGE_S = 120.0
+PULL_S = 120.0
+PUSH_S = 120.0
+EXCHANGE_S = 120.0
 
 
 class RoundServers:
@@ -36,11 +36,11 @@ class RoundServers:
 
     def pull(self, version: int, rows: Mapping[str, Int64Array]) -> ModelState:
         """Return all shared dense values and the rows asked for, at one version."""
-        return self._client.pull(version, rows, deadline_s=_PULL_S)
+        return self._client.pull(version, rows, deadline_s=PULL_S)
 
     def push(self, round_number: int, attempt: int, num_samples: int, state: ModelState) -> tuple[Receipt, ...]:
         """Stage an update at every shard; return the receipts in shard order."""
-        return self._client.push(round_number, attempt, state, num_samples, deadline_s=_PUSH_S)
+        return self._client.push(round_number, attempt, state, num_samples, deadline_s=PUSH_S)
 
     def as_received(self, round_number: int, attempt: int, state: ModelState) -> ModelState:
         """Return what the shards make of a push of `state`."""
@@ -48,4 +48,4 @@ class RoundServers:
 
     def exchange(self, number: Numbered, state: ModelState | None, wanted: Mapping[str, Int64Array]) -> Exchanged:
         """Send a contribution of a round, if there is one, and fetch values as they are now."""
-        return self._client.exchange(number, state, wanted, deadline_s=_EXCHANGE_S)
+        return self._client.exchange(number, state, wanted, deadline_s=EXCHANGE_S)

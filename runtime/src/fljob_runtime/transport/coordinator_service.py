@@ -31,7 +31,7 @@ from fljob_runtime.transport.errors import (
 )
 
 _CONTROL_DEADLINE_S = 10.0
-_MAX_QUEUED = 256
+MAX_QUEUED = 256
 _T = TypeVar("_T")
 
 OnReport = Callable[[str, Report], None]
@@ -43,7 +43,7 @@ class _Stream:
     """One live stream; only touched on the loop's thread. None in the queue ends it."""
 
     def __init__(self) -> None:
-        self.outbox: asyncio.Queue[pb.Instruction | None] = asyncio.Queue(_MAX_QUEUED)
+        self.outbox: asyncio.Queue[pb.Instruction | None] = asyncio.Queue(MAX_QUEUED)
         self.replaced = False
 
     def put(self, item: pb.Instruction | None) -> None:

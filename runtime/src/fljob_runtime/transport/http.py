@@ -14,7 +14,7 @@ from typing import Any
 
 _TEXT = "text/plain; charset=utf-8"
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-_REQUEST_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 10.0
 
 
 class HttpPort:
@@ -42,7 +42,7 @@ class HttpPort:
         answer = self._answer
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = _REQUEST_TIMEOUT_S
+            timeout = REQUEST_TIMEOUT_S
 
             def do_GET(self) -> None:
                 status, kind, body = answer(self.path)

@@ -69,7 +69,7 @@ class ShardClient:
         def once(left_s: float) -> int:
             stream = self._pull(request, timeout=left_s, metadata=self._metadata)
             try:
-                return _receive(stream, into)
+                return receive(stream, into)
             finally:
                 stream.cancel()
 
@@ -106,7 +106,7 @@ class ShardClient:
             stream = self._exchange(exchange_chunks(header, asked, arrays), timeout=left_s, metadata=self._metadata)
             try:
                 learned = read_answer(next(stream, b""))
-                _receive(stream, into)
+                receive(stream, into)
                 return learned
             finally:
                 stream.cancel()
@@ -174,7 +174,7 @@ class ShardClient:
         )
 
 
-def _receive(stream: Iterator[bytes], into: Sequence[NDArray[np.generic]]) -> int:
+def receive(stream: Iterator[bytes], into: Sequence[NDArray[np.generic]]) -> int:
     """Copy a pull's payload into the arrays, in order; raises MalformedError when it does not fill them."""
     targets = [array.reshape(-1).view(np.uint8) for array in into if array.size]
     received, block, filled = 0, 0, 0

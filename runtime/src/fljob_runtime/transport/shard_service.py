@@ -41,7 +41,7 @@ from fljob_runtime.transport.shard_client import SERVICE
 from fljob_runtime.transport.shard_metrics import ShardMetrics
 
 CALLS_PER_TRAINER = 3
-_COORDINATOR_CALLS = 8
+COORDINATOR_CALLS = 8
 _ALLOWED_NAMES = (names.ROLE_TRAINER, names.ROLE_COORDINATOR)
 _R = TypeVar("_R")
 _A = TypeVar("_A")
@@ -66,7 +66,7 @@ class ShardService:
         self._on_shutdown = on_shutdown
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
-        workers = CALLS_PER_TRAINER * num_trainers + _COORDINATOR_CALLS
+        workers = CALLS_PER_TRAINER * num_trainers + COORDINATOR_CALLS
         self._server = grpc.server(ThreadPoolExecutor(workers, "shard-call"), options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((self._handlers(),))
 
