@@ -232,6 +232,12 @@ _JOB_SERVER = Row(
             note="With the server optimizer's state of the rows.",
         ),
         _graph(
+            "Rows that come and go",
+            (_rate("fljob_server_keyed_rows_total", "table, event"), "{{table}} {{event}}"),
+            unit="cps",
+            note="Of tables with keys Any, per second: made, expired; left out for want of touches, or of room.",
+        ),
+        _graph(
             "Age of the checkpoint",
             (f"time() - max by (shard) (fljob_server_checkpoint_timestamp_seconds{{{JOB}}} > 0)", _SHARDS),
             unit="s",

@@ -38,6 +38,7 @@ VALUES = {
     "call": "push",
     "mode": "Async",
     "kind": "full",
+    "event": "made",
 }
 # Of a job that is well; all other metrics are 1.
 WELL = {

@@ -21,8 +21,8 @@ _METRIC = re.compile(r"\bfljob_\w+")
 _SELECTOR = re.compile(r"\b(?P<name>fljob_\w+)(?:\{(?P<matchers>[^}]*)\})?")
 _LABEL = re.compile(r"(?P<label>\w+)\s*(?:=~|!~|!=|=)")
 
-# A counter with a label of its own: there is no series before the first straggler.
-ONLY_IN_TROUBLE = frozenset({"fljob_stragglers_total"})
+# Counters with a label of their own: no series before the first straggler, or without a table with keys Any.
+NOT_IN_EVERY_JOB = frozenset({"fljob_stragglers_total", "fljob_server_keyed_rows_total"})
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class NamedQuery:
 
     @property
     def has_series_when_all_is_well(self) -> bool:
-        """Whether a job without stragglers has series for it."""
-        return not self.metrics & ONLY_IN_TROUBLE
+        """Whether any job that is well has series for it."""
+        return not self.metrics & NOT_IN_EVERY_JOB
 
     def selectors(self) -> Iterator[tuple[str, frozenset[str]]]:
         """Yield each metric with the labels that its matchers name."""
