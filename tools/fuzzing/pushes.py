@@ -62,7 +62,7 @@ def _push(name: str, shard: Shard, messages: list[bytes]) -> Target:
 
     def check() -> None:
         decode(valid)
-        if shard.reserved_bytes != reserved:
+        if shard.reserved_bytes > 1.25 * reserved:  # so much larger a piece that was given back may serve again: Budget
             raise AssertionError(f"{shard.reserved_bytes} bytes are reserved, {reserved} for the same at first")
 
     return Target(name, (valid,), decode, (TransportError,), check, streamed=True)
