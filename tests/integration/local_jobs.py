@@ -94,8 +94,9 @@ class LocalJob:
         return [record for record in map(json.loads, lines) if record["kind"] == kind]
 
     def metrics(self) -> list[tuple[int, float, float]]:
-        """Return (round, loss, AUC) of each evaluation, in full precision."""
-        return [(r["round"], r["metrics"]["Loss"], r["metrics"]["AUC"]) for r in self.records("RoundEvaluated")]
+        """Return (round, loss, AUC) of each round's evaluation, the last one of a round repeated, in full precision."""
+        last = {record["round"]: record["metrics"] for record in self.records("RoundEvaluated")}
+        return [(round_, metrics["Loss"], metrics["AUC"]) for round_, metrics in sorted(last.items())]
 
     def model(self) -> bytes:
         """Return the finished model's file."""

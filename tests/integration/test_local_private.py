@@ -66,12 +66,11 @@ def test_the_finished_model_has_no_private_parameter(private_run: tuple[LocalJob
     assert not [name for name in load(run.model()) if name.startswith("user_embedding")]
 
 
-def test_the_last_two_rounds_of_private_state_are_kept(private_run: tuple[LocalJob, list[bytes]]) -> None:
+def test_the_private_states_of_the_last_three_rounds_are_kept(private_run: tuple[LocalJob, list[bytes]]) -> None:
     run, _ = private_run
     folder = run.folder.storage("site-0") / f"private-{UID}"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "private-000002.safetensors",
-        "private-000003.safetensors",
+        f"private-00000{round_}.safetensors" for round_ in (1, 2, 3)
     ]
 
 
