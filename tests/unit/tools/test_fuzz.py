@@ -1,4 +1,4 @@
-"""Some thousand inputs for each decoder; and that the fuzzer sees what it is there to see."""
+"""A thousand inputs for each decoder; and that the fuzzer sees what it is there to see."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fuzzing.targets import make_targets
 from support.planted_targets import VALID, WORD
 
 pytestmark = pytest.mark.timeout(900)  # a process with the runtime instrumented for each; a busy machine takes minutes
-INPUTS = 2000
+INPUTS = 1000
 NAMES = (
     "report",
     "instruction",
