@@ -135,6 +135,12 @@ class CriterionMetric(StrEnum):
 
     AUC = "AUC"
     LOSS = "Loss"
+    ACCURACY = "Accuracy"
+    HIT_RATE_AT_10 = "HR@10"
+    NDCG_AT_10 = "NDCG@10"
+    RECALL_AT_20 = "Recall@20"
+    NDCG_AT_20 = "NDCG@20"
+    MRR_AT_20 = "MRR@20"
 
 
 class StopCriterion(ApiModel):
@@ -212,7 +218,12 @@ class Checkpoint(ApiModel):
     persistent_volume_claim: ClaimSource | None = None
     volume_claim_template: VolumeClaimTemplate | None = None
     every_rounds: int = Field(1, ge=1, le=10_000, description="Rounds from one checkpoint to the next.")
-    keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints kept; the best by AUC is kept besides.")
+    keep: int = Field(
+        2,
+        ge=1,
+        le=1000,
+        description="Newest checkpoints kept; the best (by AUC, or Recall@20 or Accuracy) is kept besides.",
+    )
 
 
 class CleanPodPolicy(StrEnum):

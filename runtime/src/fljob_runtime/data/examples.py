@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fljob_runtime.schema import Schema
+from fljob_runtime.schema import PADDING, Schema
 
 Ids = NDArray[np.int64]
 Labels = NDArray[np.float32]
@@ -27,13 +27,21 @@ MAX_TABLE_PAIRS = 1 << 25
 
 @dataclass(frozen=True)
 class Examples:
-    """columns: name -> [N, ...], ids int64 or features float32; labels: float32 [N] in {0, 1}."""
+    """columns: name -> [N, ...], ids int64 or features float32; labels: float32 [N], the number of a class.
+
+    Sequences of ids are [N, longest], padded. Where sequences say what comes next, labels are zeros that nobody reads.
+    """
 
     columns: Mapping[str, Column]
     labels: Labels
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def ids(self, column: str) -> Ids:
+        """Return the ids in a column, one after another: int64 [M], without padding."""
+        values: Ids = self.columns[column]
+        return values if values.ndim == 1 else values[values != PADDING]
 
     def take(self, which: Ids | slice) -> Examples:
         """Return some of the examples, in the order given."""
@@ -82,6 +90,26 @@ class SiteData(ABC):
     @abstractmethod
     def held_out(self) -> HeldOut:
         """Return the examples to evaluate on."""
+
+
+class LabelledRows(SiteData):
+    """Data whose training rows are the same in each epoch, shuffled."""
+
+    _train: Examples
+    _held_out: HeldOut
+
+    @property
+    def num_samples(self) -> int:
+        """Rows for training."""
+        return len(self._train)
+
+    def epoch(self, rng: np.random.Generator) -> Examples:
+        """Return all rows, shuffled."""
+        return shuffled(self._train, rng)
+
+    def held_out(self) -> HeldOut:
+        """Return the rows that were split off."""
+        return self._held_out
 
 
 def epoch_rng(seed: int, client: str, epoch: int) -> np.random.Generator:

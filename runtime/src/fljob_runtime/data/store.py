@@ -10,7 +10,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.schema import Schema
+from fljob_runtime.schema import PADDING, IdSequence, Schema
 
 MANIFEST = "manifest.json"
 TRAIN = "train.parquet"
@@ -34,8 +34,9 @@ class SiteManifest:
     """What a site's folder holds.
 
     ids: column of ids -> how many there are at all sites together; num_site_ids: how many different ones this site has.
-    features: columns of numbers. any_ids: columns whose ids are any 64-bit numbers, so many of them.
-    negatives_per_positive 0: train.parquet has labels of its own.
+    features: columns of numbers; shapes: of those that have more than one for each example. any_ids: columns whose ids
+    are any 64-bit numbers, so many of them. sequences: column -> how many ids there are, and the longest sequence.
+    negatives_per_positive 0: train.parquet has labels of its own, 0 to num_classes - 1; none where num_classes is 0.
     """
 
     dataset: str
@@ -51,12 +52,22 @@ class SiteManifest:
     digests: Mapping[str, str]
     features: tuple[str, ...] = ()
     any_ids: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sequences: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    num_classes: int = 2
     schema_version: int = SCHEMA_VERSION
 
     @property
     def schema(self) -> Schema:
         """Return the columns that a model can read."""
-        return Schema(dict(self.ids), dict.fromkeys(self.features, ()), frozenset(self.any_ids))
+        features = {name: tuple(self.shapes.get(name, ())) for name in self.features}
+        sequences = {name: IdSequence(*sizes) for name, sizes in self.sequences.items()}
+        return Schema(dict(self.ids), features, frozenset(self.any_ids), sequences, self.num_classes)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of all columns that a model can read."""
+        return (*self.ids, *self.features, *self.sequences)
 
 
 _MANIFEST = TypeAdapter(SiteManifest)
@@ -66,7 +77,8 @@ _MANIFEST = TypeAdapter(SiteManifest)
 class SiteTables:
     """Columns of a site: those of the manifest; train a label too unless negatives are drawn, test a label and a group.
 
-    A group is that of the examples that are ranked against each other, -1 where nothing is ranked.
+    A group is that of the examples that are ranked against each other, -1 where nothing is ranked. Where
+    num_classes is 0 there is neither. Sequences are [N, longest], padded.
     """
 
     train: Mapping[str, NDArray[Any]]
@@ -93,11 +105,23 @@ def write_sites(out: Path, sites: Mapping[str, tuple[SiteManifest, SiteTables]])
 def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> SiteManifest:
     folder.mkdir()
     for name, columns in ((TRAIN, tables.train), (TEST, tables.test)):
-        pq.write_table(pa.table(dict(columns)), folder / name, compression="zstd")
+        arrays = {key: _arrow(values) for key, values in columns.items()}
+        pq.write_table(pa.table(arrays), folder / name, compression="zstd")
     digests = {name: _digest(folder / name) for name in (TRAIN, TEST)}
-    fresh = SiteManifest(**{**asdict(manifest), "digests": digests})
+    fresh = replace(manifest, digests=digests)
     (folder / MANIFEST).write_text(json.dumps(asdict(fresh), indent=1) + "\n", encoding="utf-8")
     return fresh
+
+
+def _arrow(values: NDArray[Any]) -> pa.Array:
+    """Return a column: lists of ids without their padding, numbers of a fixed shape [N, ...], or single values."""
+    if values.ndim == 1:
+        return pa.array(values)
+    if values.dtype != np.int64:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), int(np.prod(values.shape[1:])))
+    there = values != PADDING
+    offsets = np.concatenate([[0], np.cumsum(there.sum(1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[there]))
 
 
 def _same(folder: Path, fresh: SiteManifest) -> bool:
@@ -142,10 +166,10 @@ def _check_version(path: Path, text: bytes) -> None:
 
 def read_tables(folder: Path, manifest: SiteManifest, *, verify: bool = True) -> SiteTables:
     """Read and check both files; raises DataError with file and column on any fault."""
-    columns = (*manifest.ids, *manifest.features)
-    labelled = columns if manifest.negatives_per_positive else (*columns, "label")
+    columns, labels = manifest.columns, ("label",) if manifest.num_classes else ()
+    labelled = columns if manifest.negatives_per_positive else (*columns, *labels)
     train = _read(folder / TRAIN, labelled, manifest, verify=verify)
-    test = _read(folder / TEST, (*columns, "label", "group"), manifest, verify=verify)
+    test = _read(folder / TEST, (*columns, *labels, *(("group",) if labels else ())), manifest, verify=verify)
     for name, table, wanted in ((TRAIN, train, manifest.num_train), (TEST, test, manifest.num_test)):
         found = len(next(iter(table.values())))
         if found != wanted:
@@ -165,28 +189,67 @@ def _read(path: Path, columns: tuple[str, ...], manifest: SiteManifest, *, verif
     missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise DataError(path, f"no such column; there are {table.column_names}", column=missing[0])
-    floats = {"label", *manifest.features}
-    values = {name: _column(path, name, table.column(name), is_float=name in floats) for name in columns}
+    values = {name: _column(path, name, table.column(name), manifest) for name in columns}
     limits = {name: limit for name, limit in manifest.ids.items() if name not in manifest.any_ids}
     for name, limit in limits.items():
-        bad = np.flatnonzero((values[name] < 0) | (values[name] >= limit))
-        if len(bad):
-            problem = f"id {values[name][bad[0]]} is not in 0..{limit - 1}"
-            raise DataError(path, problem, line=int(bad[0]) + 1, column=name)
+        _check_ids(path, name, values[name], limit)
     return values
 
 
-def _column(path: Path, name: str, column: pa.ChunkedArray, *, is_float: bool) -> NDArray[Any]:
-    kind = np.float32 if is_float else np.int64
+def _check_ids(path: Path, name: str, ids: NDArray[Any], limit: int) -> None:
+    bad = np.flatnonzero((ids < 0) | (ids >= limit))
+    if len(bad):
+        raise DataError(path, f"id {ids[bad[0]]} is not in 0..{limit - 1}", line=int(bad[0]) + 1, column=name)
+
+
+def _column(path: Path, name: str, column: pa.ChunkedArray, manifest: SiteManifest) -> NDArray[Any]:
+    """Return a column's values, checked: [N], [N, longest] of sequences, [N, ...] of numbers with a shape."""
     if column.null_count:
         raise DataError(path, f"{column.null_count} values are missing", column=name)
+    if name in manifest.sequences:
+        return _sequences(path, name, column.combine_chunks(), manifest)
+    shape = manifest.shapes.get(name, ())
+    if shape:
+        column = _flattened(path, name, column, int(np.prod(shape)))
+    is_float = name == "label" or name in manifest.features
+    kind = np.float32 if is_float else np.int64
     if not (pa.types.is_integer(column.type) or (is_float and pa.types.is_floating(column.type))):
         raise DataError(path, f"type {column.type}; expected {np.dtype(kind).name}", column=name)
-    values: NDArray[Any] = column.to_numpy().astype(kind)
+    values: NDArray[Any] = np.asarray(column).astype(kind)
     if is_float:
-        fine = (values == 0) | (values == 1) if name == "label" else np.isfinite(values)
-        bad = np.flatnonzero(~fine)
-        if len(bad):
-            problem = "is neither 0 nor 1" if name == "label" else "is not finite"
-            raise DataError(path, f"{name} {values[bad[0]]} {problem}", line=int(bad[0]) + 1, column=name)
-    return values
+        _check_numbers(path, name, values, manifest.num_classes if name == "label" else 0)
+    return values.reshape(-1, *shape) if shape else values
+
+
+def _check_numbers(path: Path, name: str, values: NDArray[Any], classes: int) -> None:
+    fine = np.isfinite(values)
+    if classes:
+        fine &= (values >= 0) & (values < classes) & (values == np.floor(values))
+    bad = np.flatnonzero(~fine)
+    if len(bad):
+        wanted = "is neither 0 nor 1" if classes == 2 else f"is not one of 0..{classes - 1}"
+        problem = wanted if classes else "is not finite"
+        raise DataError(path, f"{name} {values[bad[0]]} {problem}", line=int(bad[0]) + 1, column=name)
+
+
+def _sequences(path: Path, name: str, column: pa.Array, manifest: SiteManifest) -> NDArray[np.int64]:
+    """Return lists of ids as rows of equal length, padded behind."""
+    num_ids, longest = manifest.sequences[name]
+    if not (pa.types.is_list(column.type) and pa.types.is_integer(column.type.value_type)):
+        raise DataError(path, f"type {column.type}; expected lists of int64", column=name)
+    lengths = np.diff(column.offsets.to_numpy())
+    if len(lengths) and lengths.max() > longest:
+        problem = f"a sequence of {lengths.max()} ids; the manifest says {longest} at most"
+        raise DataError(path, problem, line=int(lengths.argmax()) + 1, column=name)
+    ids = column.flatten().to_numpy().astype(np.int64)
+    if name not in manifest.any_ids:
+        _check_ids(path, name, ids, num_ids)
+    padded = np.full((len(lengths), longest), PADDING, np.int64)
+    padded[np.arange(longest) < lengths[:, None]] = ids
+    return padded
+
+
+def _flattened(path: Path, name: str, column: pa.ChunkedArray, size: int) -> pa.Array:
+    if column.type != pa.list_(pa.float32(), size):
+        raise DataError(path, f"type {column.type}; expected {size} float32 in each", column=name)
+    return column.combine_chunks().flatten()

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, Ids, SiteData, pairs, shuffled
+from fljob_runtime.data.examples import HeldOut, Ids, LabelledRows, pairs
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
@@ -48,7 +48,7 @@ class _Truth:
 
 
 @register(RegistryKind.DATASET, "synthetic", SyntheticParameters)
-class Synthetic(SiteData):
+class Synthetic(LabelledRows):
     """One generated site, made in memory or read from a folder that `fljob data generate` wrote."""
 
     def __init__(self, parameters: SyntheticParameters, request: OpenRequest) -> None:
@@ -65,19 +65,6 @@ class Synthetic(SiteData):
         self.best_auc = manifest.best_auc
         self._train = pairs(tables.train["user"], tables.train["item"], tables.train["label"])
         self._held_out = HeldOut(pairs(tables.test["user"], tables.test["item"], tables.test["label"]))
-
-    @property
-    def num_samples(self) -> int:
-        """Labelled pairs for training."""
-        return len(self._train)
-
-    def epoch(self, rng: np.random.Generator) -> Examples:
-        """Return all pairs, shuffled."""
-        return shuffled(self._train, rng)
-
-    def held_out(self) -> HeldOut:
-        """Return labelled pairs of the same distribution."""
-        return self._held_out
 
 
 def generate_sites(out: Path, parameters: SyntheticParameters, *, num_sites: int, seed: int) -> dict[str, SiteManifest]:

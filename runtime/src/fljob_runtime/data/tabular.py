@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fljob_runtime.data import partition
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, SiteData, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, LabelledRows
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.data.table_files import SourceTable, read_source
 from fljob_runtime.registry import NoParameters, RegistryKind, register
@@ -31,7 +31,7 @@ _MAX_SITES = 128
 
 
 @register(RegistryKind.DATASET, "tabular", NoParameters)
-class Tabular(SiteData):
+class Tabular(LabelledRows):
     """One site's labelled rows."""
 
     needs_folder: ClassVar[bool] = True
@@ -44,22 +44,9 @@ class Tabular(SiteData):
             raise DataError(request.folder, f"holds dataset {manifest.dataset!r} without labels, not tabular data")
         tables = read_tables(request.folder, manifest)
         self.schema = manifest.schema
-        names = (*manifest.ids, *manifest.features)
+        names = manifest.columns
         self._train = Examples({name: tables.train[name] for name in names}, tables.train["label"])
         self._held_out = HeldOut(Examples({name: tables.test[name] for name in names}, tables.test["label"]))
-
-    @property
-    def num_samples(self) -> int:
-        """Rows for training."""
-        return len(self._train)
-
-    def epoch(self, rng: np.random.Generator) -> Examples:
-        """Return all rows, shuffled."""
-        return shuffled(self._train, rng)
-
-    def held_out(self) -> HeldOut:
-        """Return the rows that were split off."""
-        return self._held_out
 
 
 @dataclass(frozen=True)

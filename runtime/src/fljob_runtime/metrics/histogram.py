@@ -106,8 +106,32 @@ class DyadicHistogram:
             return float("nan")
         return float((self.positives.astype(np.float64) * self.negatives).sum()) / (2.0 * pairs)
 
+    def num_right(self) -> int:
+        """Return how many are on the right side of logit 0, where every grid has an edge."""
+        above = self.cells >= 0
+        return int(self.positives[above].sum() + self.negatives[~above].sum())
+
+    def precision(self) -> float:
+        """Return the share of positives among the scores of logit 0 and more; NaN where there are none."""
+        above = self.cells >= 0
+        return _share(self.positives[above].sum(), (self.positives + self.negatives)[above].sum())
+
+    def recall(self) -> float:
+        """Return the share of positives that score logit 0 or more; NaN without positives."""
+        return _share(self.positives[self.cells >= 0].sum(), self.positives.sum())
+
+    def average_precision(self) -> float:
+        """Return the mean, over positives, of the precision at each one's score; those within a cell count as equal."""
+        positives = self.positives[::-1].astype(np.float64)
+        found, seen = np.cumsum(positives), np.cumsum((self.positives + self.negatives)[::-1])
+        return _share(float((positives * found / np.maximum(seen, 1)).sum()), self.positives.sum())
+
     def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         return self.cells, self.positives, self.negatives
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part) / float(whole) if whole else float("nan")
 
 
 def _num_cells(sorted_cells: NDArray[np.int64], shift: int) -> int:

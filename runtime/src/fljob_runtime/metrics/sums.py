@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,9 @@ from fljob_runtime.metrics.histogram import (
     MIN_EXPONENT,
     DyadicHistogram,
 )
+from fljob_runtime.metrics.ranks import MAX_K, RankCounts
 
 MAX_BYTES = 1 << 20
-TOP_K = 10
 
 
 class MetricsError(ValueError):
@@ -43,15 +43,28 @@ class Metrics:
     predicted_ctr: float
     copc: float
     bucket_error: float
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float
+    accuracy: float
     hit_rate_at_10: float
     ndcg_at_10: float
     mrr_at_10: float
+    recall_at_20: float
+    ndcg_at_20: float
+    mrr_at_20: float
     num_samples: int
 
 
 @dataclass(frozen=True)
 class MetricSums:
-    """Additive parts of the metrics. `num_ranked` is the number of users in the ranking sums."""
+    """Additive parts of the metrics.
+
+    num_samples, loss: of predictions of every kind. The errors, `predicted`, `actual` and the histogram are those of
+    clicks; num_classified and num_correct of classes; items: ranks of the next item among all items; ranked: of a
+    user's one positive among drawn negatives.
+    """
 
     num_samples: int = 0
     loss: float = 0.0
@@ -59,11 +72,11 @@ class MetricSums:
     squared_error: float = 0.0
     predicted: float = 0.0
     actual: float = 0.0
-    num_ranked: int = 0
-    hits: float = 0.0
-    ndcg: float = 0.0
-    reciprocal_rank: float = 0.0
+    num_classified: int = 0
+    num_correct: int = 0
     histogram: DyadicHistogram = field(default_factory=DyadicHistogram.empty)
+    items: RankCounts = field(default_factory=RankCounts.empty)
+    ranked: RankCounts = field(default_factory=RankCounts.empty)
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], labels: NDArray[np.float32]) -> MetricSums:
@@ -83,52 +96,57 @@ class MetricSums:
             histogram=DyadicHistogram.of(logits, labels),
         )
 
-    def with_ranks(self, ranks: NDArray[np.floating], k: int = TOP_K) -> MetricSums:
-        """Add leave-one-out ranking: ranks [users], 0 = the positive is first. HR, NDCG, MRR at k (He et al. 2017)."""
-        hit = ranks < k
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        values |= {
-            "num_ranked": self.num_ranked + len(ranks),
-            "hits": self.hits + float(hit.sum()),
-            "ndcg": self.ndcg + float((1.0 / np.log2(ranks[hit] + 2.0)).sum()),
-            "reciprocal_rank": self.reciprocal_rank + float((1.0 / (ranks[hit] + 1.0)).sum()),
-        }
-        return MetricSums(**values)
+    def with_ranks(self, ranks: NDArray[np.floating] | NDArray[np.integer]) -> MetricSums:
+        """Add leave-one-out ranking: ranks [users], 0 = the positive is first (He et al. 2017)."""
+        return replace(self, ranked=self.ranked.merge(RankCounts.of(ranks)))
 
     def merge(self, other: MetricSums) -> MetricSums:
         """Return the sums over both sets of predictions."""
-        added = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "histogram"}
-        return MetricSums(**added, histogram=self.histogram.merge(other.histogram))
+        added = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
+        return MetricSums(**added, **{name: getattr(self, name).merge(getattr(other, name)) for name in _PARTS})
 
     def compute(self) -> Metrics:
         """Return the ratios."""
-        n, ranked = self.num_samples, self.num_ranked
+        clicks, h = int(self.histogram.positives.sum() + self.histogram.negatives.sum()), self.histogram
+        right = self.num_correct if self.num_classified else h.num_right()
+        precision, recall = h.precision(), h.recall()
         return Metrics(
-            loss=_ratio(self.loss, n),
-            auc=self.histogram.auc(),
-            auc_bound=self.histogram.auc_bound(),
-            mae=_ratio(self.absolute_error, n),
-            rmse=math.sqrt(_ratio(self.squared_error, n)) if n else math.nan,
-            actual_ctr=_ratio(self.actual, n),
-            predicted_ctr=_ratio(self.predicted, n),
+            loss=_ratio(self.loss, self.num_samples),
+            auc=h.auc(),
+            auc_bound=h.auc_bound(),
+            mae=_ratio(self.absolute_error, clicks),
+            rmse=math.sqrt(_ratio(self.squared_error, clicks)) if clicks else math.nan,
+            actual_ctr=_ratio(self.actual, clicks),
+            predicted_ctr=_ratio(self.predicted, clicks),
             copc=_ratio(self.actual, self.predicted),
-            bucket_error=_bucket_error(self.histogram),
-            hit_rate_at_10=_ratio(self.hits, ranked),
-            ndcg_at_10=_ratio(self.ndcg, ranked),
-            mrr_at_10=_ratio(self.reciprocal_rank, ranked),
-            num_samples=n,
+            bucket_error=_bucket_error(h),
+            precision=precision,
+            recall=recall,
+            f1=_ratio(2.0 * precision * recall, precision + recall),
+            average_precision=h.average_precision(),
+            accuracy=_ratio(right, self.num_classified or clicks),
+            hit_rate_at_10=self.ranked.hit_rate(10),
+            ndcg_at_10=self.ranked.ndcg(10),
+            mrr_at_10=self.ranked.mrr(10),
+            recall_at_20=self.items.hit_rate(20),
+            ndcg_at_20=self.items.ndcg(20),
+            mrr_at_20=self.items.mrr(20),
+            num_samples=self.num_samples,
         )
 
     def to_bytes(self) -> bytes:
         """Return the wire form: deflated JSON with numbers in full precision and cells as differences."""
         h = self.histogram
-        value: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "histogram"}
+        value: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
         value["histogram"] = {
             "exponent": h.exponent,
             "cells": np.diff(h.cells, prepend=0).tolist(),
             "positives": h.positives.tolist(),
             "negatives": h.negatives.tolist(),
         }
+        for name, ranks in (("items", self.items), ("ranked", self.ranked)):
+            counts = np.trim_zeros(ranks.counts, "b").tolist()
+            value[name] = {"total": ranks.total, "counts": counts}
         return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), level=1)
 
     @classmethod
@@ -137,19 +155,26 @@ class MetricSums:
         try:
             value: dict[str, Any] = json.loads(_inflated(wire))
             histogram = _read_histogram(value.pop("histogram"))
-            known = {f.name: f.type for f in fields(cls) if f.name != "histogram"}
-            if value.keys() != known.keys():
-                raise MetricsError(f"metric sums: unexpected or missing keys {sorted(value.keys() ^ known.keys())}")
-            numbers = {name: (int if kind == "int" else float)(value[name]) for name, kind in known.items()}
+            items, ranked = (_read_ranks(value.pop(name)) for name in ("items", "ranked"))
+            if value.keys() != _NUMBERS.keys():
+                raise MetricsError(f"metric sums: unexpected or missing keys {sorted(value.keys() ^ _NUMBERS.keys())}")
+            numbers = {name: kind(value[name]) for name, kind in _NUMBERS.items()}
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, zlib.error) as error:
             raise MetricsError(f"metric sums: {error}") from error
         if not all(math.isfinite(number) for number in numbers.values()):
             raise MetricsError("metric sums: a value is not finite")
-        if numbers["num_samples"] < 0 or numbers["num_ranked"] < 0:
+        if numbers["num_samples"] < 0:
             raise MetricsError("metric sums: a count is negative")
-        if numbers["num_samples"] != int(histogram.positives.sum() + histogram.negatives.sum()):
-            raise MetricsError("metric sums: the histogram counts another number of samples")
-        return cls(**numbers, histogram=histogram)  # type: ignore[arg-type]  # each has its field's type, see above
+        if not 0 <= numbers["num_correct"] <= numbers["num_classified"]:
+            raise MetricsError("metric sums: more classes are right than there are")
+        parts = int(histogram.positives.sum() + histogram.negatives.sum()) + numbers["num_classified"] + items.total
+        if parts not in (0, numbers["num_samples"]):
+            raise MetricsError("metric sums: the histogram, classes and ranks count another number of samples")
+        return cls(**numbers, histogram=histogram, items=items, ranked=ranked)  # type: ignore[arg-type]  # each has its field's type
+
+
+_PARTS = ("histogram", "items", "ranked")
+_NUMBERS = {f.name: int if f.type == "int" else float for f in fields(MetricSums) if f.name not in _PARTS}
 
 
 def _inflated(wire: bytes) -> bytes:
@@ -177,6 +202,15 @@ def _read_histogram(value: dict[str, Any]) -> DyadicHistogram:
     if (np.abs(cells) > limit).any():
         raise MetricsError("histogram: a cell lies beyond the limit of logits")
     return DyadicHistogram(exponent, cells, positives, negatives)
+
+
+def _read_ranks(value: dict[str, Any]) -> RankCounts:
+    total, counts = int(value["total"]), np.array(value["counts"], np.int64)
+    if counts.ndim != 1 or len(counts) > 2 * MAX_K or (counts < 0).any() or (counts > 1 << 40).any():
+        raise MetricsError(f"ranks: counts must be a list of at most {2 * MAX_K} numbers from 0 to 2^40")
+    if not int(counts.sum()) <= total <= 1 << 50:
+        raise MetricsError("ranks: fewer targets than ranks")
+    return RankCounts(total, np.pad(counts, (0, 2 * MAX_K - len(counts))))
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -1,34 +1,50 @@
 """What every model offers to training: a torch module whose tables are known by name.
 
 A model is an `nn.Module` that reads named columns of examples. It names its tables; everything else in its state is
-dense. Made by `make_model`; used by `training` alone.
+dense. Most predict clicks and have `logits`; others name another task and override `predict`. Made by `make_model`;
+used by `training` alone.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from fljob_runtime.models.tasks import Clicks, Task
 from fljob_runtime.parameters import BESIDE, Kind, LayoutError, ModelLayout, ParamSpec
 from fljob_runtime.registry import RegistryKind, find, parse_parameters
-from fljob_runtime.schema import Schema
+from fljob_runtime.schema import Schema, SchemaError
 
 INITIAL_STD = 0.01  # of tables that do not tell
 Batch = Mapping[str, Tensor]  # column -> values of B examples [B, ...]
 
 
 class RecommenderModel(nn.Module, ABC):
-    """Base of all models. TABLES: parameter name -> the column whose ids address its rows."""
+    """Base of all models. TABLES: parameter name -> the column whose ids address its rows.
+
+    task: what it is trained for. evaluation_batch: examples that are evaluated at a time, as memory allows.
+    """
 
     TABLES: ClassVar[Mapping[str, str]] = {}
+    task: Task = Clicks()
+    evaluation_batch = 16_384
 
-    @abstractmethod
     def logits(self, batch: Batch) -> Tensor:
-        """Score examples: columns [B, ...] -> logits [B] float32."""
+        """Score examples of a click: columns [B, ...] -> logits [B] float32."""
+        raise NotImplementedError(f"{type(self).__name__} scores no clicks")
+
+    def predict(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the task's outputs [E, ...] and targets [E] of a batch: columns and labels [B, ...]."""
+        return self.logits(batch), labels
+
+    def loss(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the mean loss to train on, and the outputs and targets that it is of."""
+        outputs, targets = self.predict(batch, labels)
+        return self.task.loss(outputs, targets), outputs, targets
 
     def tables(self) -> dict[str, str]:
         """Return the tables that this instance has: parameter name -> id column."""
@@ -64,4 +80,7 @@ def make_model(name: str, parameters: Mapping[str, Any], schema: Schema, seed: i
     model = cls(values, schema, generator)
     if not isinstance(model, RecommenderModel):
         raise TypeError(f"model {name!r}: {cls.__name__} must derive from RecommenderModel")
+    if isinstance(model.task, Clicks) and schema.num_classes != 2:
+        labels = f"{schema.num_classes} classes" if schema.num_classes else "no labels"
+        raise SchemaError(f"model {name!r} learns labels 0 and 1; the dataset has {labels}: choose another spec.model")
     return model

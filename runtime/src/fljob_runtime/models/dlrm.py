@@ -42,7 +42,7 @@ class Dlrm(RecommenderModel):
     def __init__(self, parameters: DlrmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
         self.ids = tuple(schema.ids)
-        self.numbers = tuple(name for name, shape in schema.features.items() if shape == ())
+        self.numbers = schema.numbers
         dim = parameters.embedding_dim
         self.embeddings = nn.ModuleDict({name: _table(n, dim, generator) for name, n in schema.ids.items()})
         if self.numbers:

@@ -37,7 +37,7 @@ class Fm(RecommenderModel):
     def __init__(self, parameters: FmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
         self.ids = tuple(schema.ids)
-        self.numbers = tuple(name for name, shape in schema.features.items() if shape == ())
+        self.numbers = schema.numbers
         self.bias = nn.Parameter(torch.zeros(1))
         self.weights = nn.ModuleDict({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
         self.factors = nn.ModuleDict(

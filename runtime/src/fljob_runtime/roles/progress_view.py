@@ -23,6 +23,7 @@ from fljob_api.progress import (
     Waiting,
 )
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.rounds.history import headline
 from fljob_runtime.rounds.machine import RoundMachine
 from fljob_runtime.rounds.values import Commit, Finished
 
@@ -38,9 +39,17 @@ _NAMES = {
     "predicted_ctr": "PredictedCTR",
     "copc": "COPC",
     "bucket_error": "BucketError",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "average_precision": "AveragePrecision",
     "hit_rate_at_10": "HR@10",
     "ndcg_at_10": "NDCG@10",
     "mrr_at_10": "MRR@10",
+    "recall_at_20": "Recall@20",
+    "ndcg_at_20": "NDCG@20",
+    "mrr_at_20": "MRR@20",
 }
 
 
@@ -167,7 +176,7 @@ def _metrics(commit: Commit | None) -> list[Metric]:
 def _best(commit: Commit | None) -> Metric | None:
     if commit is None or commit.metrics is None:
         return None
-    name = "AUC" if "AUC" in commit.metrics else "Loss"
+    name = headline(commit.metrics) or "Loss"
     return Metric(name=name, value=number(commit.metrics.get(name, math.nan)), round=commit.round)
 
 

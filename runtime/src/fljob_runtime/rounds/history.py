@@ -23,6 +23,7 @@ from fljob_runtime.rounds.values import (
     TrainerMended,
 )
 
+HEADLINES = ("AUC", "Recall@20", "Accuracy")  # of clicks, of next items, of classes
 _RELEASE_WINDOW = 128  # after a restart, how far back versions are named to the shards as releasable
 
 
@@ -58,7 +59,7 @@ class History:
         return [commit.metrics for commit in self.commits if commit.metrics is not None]
 
     def best(self) -> Commit | None:
-        """Return the commit with the highest AUC (the lowest loss where no AUC is known), the first of equals."""
+        """Return the commit with the best headline metric (else the lowest loss), the first of equals."""
         evaluated = [commit for commit in self.commits if commit.metrics]
         if not evaluated:
             return None
@@ -132,5 +133,11 @@ class History:
             self.commits[round_number] = replace(self.commits[round_number], **changes)  # type: ignore[arg-type]
 
 
+def headline(metrics: Mapping[str, float]) -> str:
+    """Return the metric by which rounds are compared, "" when there is none but the loss."""
+    return next((name for name in HEADLINES if name in metrics), "")
+
+
 def _quality(metrics: Mapping[str, float]) -> tuple[float, float]:
-    return (metrics.get("AUC", float("-inf")), -metrics.get("Loss", float("inf")))
+    name = headline(metrics)
+    return (metrics[name] if name else float("-inf"), -metrics.get("Loss", float("inf")))

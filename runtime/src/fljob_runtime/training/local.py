@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from fljob_api.spec import FLJobSpec
 from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart
 from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng
-from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.parameters import (
@@ -34,11 +32,12 @@ from fljob_runtime.parameters import (
     Scope,
 )
 from fljob_runtime.registry import NoParameters
+from fljob_runtime.schema import PADDING
+from fljob_runtime.training.measures import measure_of
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 from fljob_runtime.training.vocabulary import KeyedTables
 
-EVALUATION_BATCH = 16_384
 Correction = Callable[[Batch], None]  # changes the gradients of a mini-batch
 
 
@@ -101,6 +100,7 @@ class LocalTrainer:
 
     def __init__(self, model: RecommenderModel, layout: ModelLayout, data: SiteData, plan: TrainPlan) -> None:
         self.model, self.layout, self.data, self.plan = model, layout, data, plan
+        self.measure = measure_of(model.task)
         self._parameters = dict(model.named_parameters())
         beside = {s.name: torch.zeros(s.shape) for s in layout.specs if s.name not in self._parameters}
         self._tensors: dict[str, Tensor] = {**self._parameters, **beside}
@@ -185,7 +185,7 @@ class LocalTrainer:
 
         The examples are `keyed.mapped`.
         """
-        record = TrainRecord(self.plan.client, len(examples), on_progress)
+        record = TrainRecord(self.plan.client, self.measure, len(examples), on_progress)
         self.model.train()
         for batch, labels in batches(examples, self.plan.batch_size):
             self.backward(batch, labels, record)
@@ -211,31 +211,30 @@ class LocalTrainer:
         def correct(batch: Batch) -> None:
             for name, parameter in shared:
                 if parameter.grad is not None:
-                    rows = batch[self._tables[name]].numpy().reshape(-1) if name in self._tables else ...
+                    rows = _ids(batch[self._tables[name]]) if name in self._tables else ...
                     rule.correct(name, parameter.grad.numpy(), rows)
 
         return correct
 
     def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> None:
         """Leave the gradients of one batch's mean loss in the parameters. Columns [B, ...], labels [B]."""
-        logits = self.model.logits(batch)
-        loss = binary_cross_entropy_with_logits(logits, labels)
+        loss, outputs, targets = self.model.loss(batch, labels)
         for parameter in self._parameters.values():
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        record.add(logits, labels, loss)
+        record.add(outputs, targets, loss, len(labels))
 
     def evaluate(self) -> Evaluation:
-        """Evaluate the loaded values on the held-out pairs. Raises DivergedError when a score is not finite."""
+        """Evaluate the loaded values on the held-out examples. Raises DivergedError when a score is not finite."""
         held_out = self._held()
-        logits = self._predict(held_out.examples)
+        known = self._known(held_out.examples)
         try:
-            sums = MetricSums.of(logits, held_out.examples.labels)
+            sums = self.measure.sums(known)
         except MetricsError as error:
             raise DivergedError(f"client {self.plan.client}: {error}") from error
         if held_out.groups is not None:
-            sums = sums.with_ranks(_ranks(logits, held_out.groups))
-        return Evaluation(sums, exact_auc(logits, held_out.examples.labels))
+            sums = sums.with_ranks(_ranks(known[:, 0], held_out.groups))
+        return Evaluation(sums, self.measure.auc(known))
 
     def _held(self) -> HeldOut:
         """Return the held-out examples, mapped once."""
@@ -244,12 +243,16 @@ class LocalTrainer:
             self._held_out = HeldOut(self.keyed.mapped(held_out.examples), held_out.groups)
         return self._held_out
 
-    def _predict(self, examples: Examples) -> Float32Array:
+    def _known(self, examples: Examples) -> Float32Array:
+        """Return what is kept of the predictions: [E, 2]."""
         self.model.eval()
+        parts = [torch.empty(0, 2)]
         with torch.inference_mode():
-            scores = [self.model.logits(batch) for batch, _ in batches(examples, EVALUATION_BATCH)]
-        logits: Float32Array = torch.cat([torch.empty(0), *scores]).numpy()
-        return logits
+            for batch, labels in batches(examples, self.model.evaluation_batch):
+                outputs, targets = self.model.predict(batch, labels)
+                parts.append(self.measure.known(outputs, targets, trained=False))
+        known: Float32Array = torch.cat(parts).numpy()
+        return known
 
     def round_examples(self, train_round: int) -> Examples:
         """Return the examples of a round, mapped; kept until trained, since `needed_rows` asks for them first."""
@@ -286,7 +289,7 @@ class LocalTrainer:
         column, num_rows = self._tables[name], len(self._tensors[name])
         counts = np.zeros(num_rows, np.int64)
         for part in parts:
-            counts += np.bincount(part.columns[column].reshape(-1), minlength=num_rows)
+            counts += np.bincount(part.ids(column), minlength=num_rows)
         return counts
 
     def _values(self, name: str) -> Float32Array:
@@ -310,6 +313,11 @@ def batches(
 def _of(name: str) -> str:
     """Return the parameter beside which this one is kept, itself if none."""
     return name.partition(BESIDE)[0]
+
+
+def _ids(column: Tensor) -> Int64Array:
+    ids: Int64Array = column.numpy()
+    return ids if ids.ndim == 1 else ids[ids != PADDING]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.training.measures import Measure
 
 SAMPLED_PREDICTIONS = 65_536
 PROGRESS_EVERY_BATCHES = 64
@@ -43,25 +43,27 @@ def silent(_: TrainProgress) -> None:
 class TrainRecord:
     """Loss and a sample of the predictions of a round's batches."""
 
-    def __init__(self, client: str, total: int, on_progress: Callable[[TrainProgress], None]) -> None:
-        self._client = client
+    def __init__(self, client: str, measure: Measure, total: int, on_progress: Callable[[TrainProgress], None]) -> None:
+        self._client, self._measure = client, measure
         self._total = total
         self._on_progress = on_progress
         self._every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
-        self._sampled: list[tuple[Tensor, Tensor]] = []
+        self._sampled: list[Tensor] = []  # what is kept of some batches: [E, 2] each
         self._told = self._steps = self._done = 0
         self._window = torch.zeros(())  # sum of the losses since the last report
 
-    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+    def add(self, outputs: Tensor, targets: Tensor, loss: Tensor, samples: int) -> None:
         """Take in one batch. Raises DivergedError when the losses since the last report are not finite."""
         self._window += loss.detach()
         if self._steps % self._every == 0:
-            self._sampled.append((logits.detach(), labels))
+            self._sampled.append(self._measure.known(outputs, targets, trained=True))
         self._steps += 1
-        self._done += len(labels)
+        self._done += samples
         if self._steps % PROGRESS_EVERY_BATCHES == 0:
             mean = self._finite() / PROGRESS_EVERY_BATCHES
-            self._on_progress(TrainProgress(self._done, self._total, mean, _auc(self._sampled[self._told :])))
+            recent = self._sampled[self._told :]
+            auc = self._measure.auc(torch.cat(recent).numpy()) if recent else math.nan
+            self._on_progress(TrainProgress(self._done, self._total, mean, auc))
             self._told = len(self._sampled)
             self._window.zero_()
 
@@ -74,9 +76,8 @@ class TrainRecord:
         self._finite()
         if not self._sampled:
             return MetricSums()
-        logits, labels = (torch.cat(column).numpy() for column in zip(*self._sampled, strict=True))
         try:
-            return MetricSums.of(logits, labels)
+            return self._measure.sums(torch.cat(self._sampled).numpy())
         except MetricsError as error:
             raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
 
@@ -87,10 +88,3 @@ class TrainRecord:
                 f"client {self._client}: the training loss is {value}; lower spec.optimizer.learningRate"
             )
         return value
-
-
-def _auc(sampled: list[tuple[Tensor, Tensor]]) -> float:
-    if not sampled:
-        return math.nan
-    logits, labels = (torch.cat(column).numpy() for column in zip(*sampled, strict=True))
-    return exact_auc(logits, labels)

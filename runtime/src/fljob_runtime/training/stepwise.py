@@ -42,7 +42,7 @@ class StepwiseRound(ABC):
         self._examples = local.round_examples(train_round)
         self._size = every * local.plan.batch_size
         self.num_windows = math.ceil(len(self._examples) / self._size)
-        self._record = TrainRecord(local.plan.client, len(self._examples), on_progress)
+        self._record = TrainRecord(local.plan.client, local.measure, len(self._examples), on_progress)
         self._parameters = dict(local.model.named_parameters())
         self._dense = [s.name for s in local.layout.shared_dense]
         columns = local.model.tables()
@@ -75,15 +75,15 @@ class StepwiseRound(ABC):
         for spec in self._local.layout.specs:
             if spec.kind is not Kind.DENSE and spec.scope is Scope.PRIVATE:
                 column = self._local.model.tables()[spec.name]
-                places, counts = np.unique(self._examples.columns[column], return_counts=True)
+                places, counts = np.unique(self._examples.ids(column), return_counts=True)
                 rows[spec.name] = self._local.row_set(spec.name, places, counts.astype(np.float64))
         private = [s for s in self._local.layout.specs if s.kind is Kind.DENSE and s.scope is Scope.PRIVATE]
         dense = {spec.name: self._values(spec.name).copy() for spec in private}
         return LocalUpdate(ModelState(dense, rows), len(self._examples), self._record.sums())
 
     def _places(self, table: str, window: int) -> Int64Array:
-        places: Int64Array = self._examples.columns[self._columns[table]]
-        return places[window * self._size : (window + 1) * self._size].reshape(-1)
+        window_of = slice(window * self._size, (window + 1) * self._size)
+        return self._examples.take(window_of).ids(self._columns[table])
 
     def _values(self, name: str) -> Float32Array:
         values: Float32Array = self._parameters[name].detach().numpy()

@@ -26,6 +26,7 @@ from fljob_runtime.parameters import (
     RowSet,
     Scope,
 )
+from fljob_runtime.schema import PADDING
 
 # Arrays of whole blocks fill the processor's vectors. What is left of others goes through other instructions in torch's
 # fused optimizers, which round otherwise in the last bit, so that a row's place would show.
@@ -88,7 +89,7 @@ class KeyedTables:
 
     def mapped(self, examples: Examples) -> Examples:
         """Return the examples with places for ids, making room for ids that are new."""
-        places = {column: self._take(column, examples.columns[column]) for column in self._vocabularies}
+        places = {column: self._mapped(column, examples) for column in self._vocabularies}
         return Examples({**examples.columns, **places}, examples.labels)
 
     def places(self, table: str, ids: Int64Array) -> Int64Array:
@@ -116,6 +117,14 @@ class KeyedTables:
         for spec in self._specs:
             if spec.scope is scope:
                 self._fill(spec, self._vocabularies[self._column_of[spec.name]].ids, 0)
+
+    def _mapped(self, column: str, examples: Examples) -> Int64Array:
+        ids: Int64Array = examples.columns[column]
+        if ids.ndim == 1:
+            return self._take(column, ids)
+        places = np.full(ids.shape, PADDING, np.int64)
+        places[ids != PADDING] = self._take(column, examples.ids(column))
+        return places
 
     def _take(self, column: str, ids: Int64Array) -> Int64Array:
         vocabulary = self._vocabularies[column]

@@ -16,7 +16,7 @@ import pytest
 from unit.runtime.data.sites import site
 
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.store import SiteTables, read_manifest, read_tables, write_sites
+from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 
 GOOD: Mapping[str, Sequence[Any]] = {"user": [0, 1], "item": [0, 2]}
 
@@ -185,3 +185,60 @@ def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "test.parquet").unlink()
     with pytest.raises(DataError, match=r"test\.parquet: cannot be read"):
         read_tables(folder, read_manifest(folder))
+
+
+def sequences() -> tuple[SiteManifest, SiteTables]:
+    """Return a site with sequences, pictures and three classes."""
+    columns: dict[str, Any] = {
+        "items": np.array([[3, 4, 1], [2, -1, -1]], np.int64),
+        "picture": np.arange(8, dtype=np.float32).reshape(2, 2, 2),
+        "label": np.array([2.0, 0.0], np.float32),
+    }
+    manifest = replace(
+        site()[0],
+        ids={},
+        num_site_ids={},
+        num_train=2,
+        num_test=2,
+        negatives_per_positive=0,
+        features=("picture",),
+        shapes={"picture": (2, 2)},
+        sequences={"items": (5, 3)},
+        num_classes=3,
+    )
+    return manifest, SiteTables(columns, {**columns, "group": np.full(2, -1, np.int64)})
+
+
+def test_sequences_and_shaped_numbers_are_read_back(tmp_path: Path) -> None:
+    manifest, tables = sequences()
+    write_sites(tmp_path, {"site-0": (manifest, tables)})
+    found = read_tables(tmp_path / "site-0", read_manifest(tmp_path / "site-0")).train
+    assert {name: values.tolist() for name, values in found.items()} == {
+        name: values.tolist() for name, values in tables.train.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("items", [[1, 2, 3, 4], [1]], "line 1, column items: a sequence of 4 ids"),
+        ("items", [[1], [5]], "id 5 is not in 0..4"),
+        ("items", [1, 2], "expected lists of int64"),
+        ("picture", [[1.0], [2.0]], "expected 4 float32 in each"),
+        ("label", [3.0, 0.0], "label 3.0 is not one of 0..2"),
+        ("label", [0.5, 0.0], "label 0.5 is not one of 0..2"),
+    ],
+)
+def test_faults_in_sequences_pictures_and_classes_are_named(
+    tmp_path: Path, column: str, values: list[Any], message: str
+) -> None:
+    manifest, tables = sequences()
+    write_sites(tmp_path, {"site-0": (manifest, tables)})
+    pixels = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(8, np.float32)), 4)
+    rewrite(
+        tmp_path / "site-0",
+        "train.parquet",
+        {"items": [[1], [2]], "picture": pixels, "label": [1.0, 2.0], column: values},
+    )
+    with pytest.raises(DataError, match=message):
+        read_tables(tmp_path / "site-0", read_manifest(tmp_path / "site-0"))

@@ -113,3 +113,16 @@ def test_auc_of_very_many_samples_does_not_overflow() -> None:
     histogram = DyadicHistogram(0, np.array([0, 1], np.int64), many, many)
     # of 4 pairs of cells: one wins, one loses, two tie
     assert histogram.auc() == pytest.approx(0.5)
+
+
+def test_decisions_at_logit_zero_by_hand() -> None:
+    logits, labels = np.array([2.0, 0.0, -1.0, 1.0, -2.0]), np.array([1.0, 1.0, 1.0, 0.0, 0.0])
+    counted = DyadicHistogram.of(logits, labels)
+    assert counted.precision() == pytest.approx(2 / 3)
+    assert counted.recall() == pytest.approx(2 / 3)
+    assert counted.num_right() == 3
+
+
+def test_average_precision_by_hand() -> None:
+    logits, labels = np.array([3.0, 2.0, 1.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0])
+    assert DyadicHistogram.of(logits, labels).average_precision() == pytest.approx((1.0 + 2 / 3) / 2)

@@ -96,3 +96,8 @@ def test_a_name_that_an_algorithm_could_keep_something_under_is_refused() -> Non
     model.register_parameter("offset@c", nn.Parameter(torch.zeros(2)))
     with pytest.raises(LayoutError, match=r"\['offset@c'\]: a name may not have '@' in it"):
         model.layout()
+
+
+def test_a_model_of_clicks_refuses_data_with_other_labels() -> None:
+    with pytest.raises(SchemaError, match="10 classes"):
+        make_model("ncf", {}, Schema({"user": 5, "item": 7}, num_classes=10), 0)

@@ -195,7 +195,7 @@ def test_private_parameters_are_in_the_update_and_not_in_its_shared_part() -> No
 
 def test_training_metrics_are_those_of_the_predictions_trained_on() -> None:
     local = trainer("GMF", batch_size=10, learning_rate=1e-9)
-    logits = local._predict(TinyData.train)
+    logits = local._known(TinyData.train)[:, 0]
     metrics = local.train(1).metrics.compute()
     loss = np.logaddexp(0, logits) - TinyData.train.labels * logits
     assert metrics.num_samples == 10
