@@ -13,9 +13,9 @@ from fljob_runtime.initial_values import initial_rows
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, TableRules
 from fljob_runtime.server.live import Answer, Exchange
 from fljob_runtime.server.shard import Named, Shard
-from fljob_runtime.server.staging import PushHeader, Staged
-from fljob_runtime.transport.encode import Payload, encode_update
-from support.shards import DIM, LAYOUT, NUM_ITEMS, UID, config, update
+from fljob_runtime.server.staging import Staged
+from fljob_runtime.transport.encode import encode_update
+from support.shards import DIM, LAYOUT, NUM_ITEMS, config, header, update
 
 SEED = 5
 
@@ -45,7 +45,7 @@ def begun(of: ModelLayout, tmp_path: Path, **changes: object) -> Shard:
 def push(of: ModelLayout, shard: Shard, state: ModelState, round_: int, trainer: str, **changes: object) -> Staged:
     """Stage an update at a shard, as the service would."""
     payload = encode_update(of, state, shard.config.num_shards)[shard.config.shard]
-    intake = shard.open_push(_header(of, payload, round_, trainer, **changes))
+    intake = shard.open_push(header(payload, round_, trainer, of=of, **changes))
     for array in payload.arrays:
         intake.write(np.ascontiguousarray(array).tobytes())
     return shard.close_push(intake)
@@ -64,7 +64,7 @@ def exchange(
     """Exchange as the service would; values of no row are asked for."""
     asked: dict[str, object] = {"members": 1, "share": 1.0, "last": False, "wanted": {}, **changes}
     payload = encode_update(of, state, shard.config.num_shards)[shard.config.shard]
-    intake = shard.open_exchange(_header(of, payload, round_, trainer, attempt=sequence))
+    intake = shard.open_exchange(header(payload, round_, trainer, of=of, attempt=sequence))
     for array in payload.arrays:
         intake.write(np.ascontiguousarray(array).tobytes())
     return shard.exchange(Exchange(trainer, sequence, **asked), round_, intake)  # type: ignore[arg-type]
@@ -92,17 +92,3 @@ def values(shard: Shard, version: int, ids: Any) -> list[float]:
 def rows(given: Mapping[int, float]) -> ModelState:
     """Return an update of these rows, and zeros."""
     return update(0.0, given)
-
-
-def _header(of: ModelLayout, payload: Payload, round_: int, trainer: str, **changes: object) -> PushHeader:
-    base = PushHeader(
-        job_uid=UID,
-        incarnation=0,
-        round=round_,
-        trainer=trainer,
-        attempt=0,
-        num_samples=1,
-        blocks=payload.blocks,
-        layout=of.to_json() if round_ == 0 else b"",
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]

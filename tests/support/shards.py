@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def config(tmp_path: Path, **changes: object) -> ShardConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def header(payload: Payload, round_: int, trainer: str, **changes: object) -> PushHeader:
+def header(payload: Payload, round_: int, trainer: str, *, of: ModelLayout = LAYOUT, **changes: Any) -> PushHeader:
     """Return the header of an update's payload."""
     base = PushHeader(
         job_uid=UID,
@@ -95,12 +96,12 @@ def header(payload: Payload, round_: int, trainer: str, **changes: object) -> Pu
         attempt=0,
         num_samples=1,
         blocks=payload.blocks,
-        layout=LAYOUT.to_json() if round_ == 0 else b"",
+        layout=of.to_json() if round_ == 0 else b"",
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    return replace(base, **changes)
 
 
-def push(shard: Shard, state: ModelState, round_: int, trainer: str, **changes: object) -> Staged:
+def push(shard: Shard, state: ModelState, round_: int, trainer: str, **changes: Any) -> Staged:
     """Stage an update at a shard, as the service would."""
     payload = encode_update(LAYOUT, state, shard.config.num_shards)[shard.config.shard]
     intake = shard.open_push(header(payload, round_, trainer, **changes))
