@@ -269,12 +269,6 @@ RULES = (
         "spec.strategy.compression",
     ),
     _spec(
-        "compressed updates of other versions",
-        "strategy",
-        {"mode": "Buffered", "compression": [{"name": "int8"}]},
-        "spec.strategy.compression",
-    ),
-    _spec(
         "a server optimizer in Geo",
         "strategy",
         {"mode": "Geo", "serverOptimizer": {"name": "SGD"}},

@@ -96,7 +96,6 @@ class StrategySpec(ApiModel):
         _only("maxStaleness", Mode.ASYNC, Mode.GEO, Mode.BUFFERED),
         _only("serverOptimizer", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC, Mode.BUFFERED),
         _only("rowAveraging", Mode.SYNC, Mode.STEP_SYNC, Mode.GEO, Mode.BUFFERED),
-        _only("compression", Mode.SYNC, Mode.STEP_SYNC, Mode.ASYNC, Mode.GEO),
         Rule(
             cel="!has(self.mode) || self.mode != 'Buffered' || !has(self.maxStaleness) || "
             f"self.maxStaleness <= {MOST_STALE_VERSIONS}",
@@ -208,7 +207,7 @@ class StrategySpec(ApiModel):
         None,
         min_length=1,
         max_length=4,
-        description="Codecs of what trainers send, applied in this order: in Sync to the difference to "
+        description="Codecs of what trainers send, applied in this order: in Sync and Buffered to the difference to "
         "the values that were pulled, in StepSync and Async to gradients, in Geo to changes. Without it all travels "
         "whole. Pulls are never compressed.",
     )
