@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def chain(*names: str) -> Chain:
     return made
 
 
-def coded(shard: Shard, state: ModelState, codecs: Chain, trainer: str = "a", **changes: object) -> Staged:
+def coded(shard: Shard, state: ModelState, codecs: Chain, trainer: str = "a", **changes: Any) -> Staged:
     """Push a difference for round 1; `changes` are of the header."""
     coding = Coding(codecs, 1, 0, trainer)
     (payload,) = encode_update(LAYOUT, state, 1, coding)
