@@ -44,3 +44,12 @@ def test_a_suspended_job_goes_on_from_an_increment(tmp_path: Path, mode: str) ->
     run = suspended_and_resumed(tmp_path, MODES[mode])
     assert [number for number, _, _ in run.metrics()] == list(range(1, ROUNDS + 1))
     assert run.records("Rewound") == []
+
+
+def test_steps_in_lockstep_resumed_from_an_increment_give_the_model_of_an_undisturbed_run(tmp_path: Path) -> None:
+    adagrad = {**MODES["StepSync"], "serverOptimizer": {"name": "Adagrad", "learningRate": "0.05"}}  # it has a state
+    quiet = LocalJob(wide(adagrad), tmp_path / "quiet")
+    assert quiet.run().outcome is Outcome.SUCCEEDED
+    resumed = suspended_and_resumed(tmp_path / "resumed", adagrad)
+    assert resumed.metrics() == quiet.metrics()
+    assert resumed.model() == quiet.model()
