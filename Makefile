@@ -102,7 +102,7 @@ bench-load: install ## a hundred trainers that only pull and push, against two s
 	$(BIN)/python bench/load.py $(ARGS)
 
 .PHONY: bench-compression
-bench-compression: install ## every codec of updates: bytes and AUC beside none: ARGS="--data-root DIR --passes 3 --seeds 0"
+bench-compression: install ## every codec of updates: bytes and AUC beside none, synthetic and MovieLens: ARGS="--data DIR --passes 3 --seeds 0"
 	$(BIN)/python bench/compression.py $(ARGS)
 
 .PHONY: bench-modes

@@ -1,13 +1,13 @@
 """Every codec on the same data beside none: bytes per round, and what it costs in AUC. `make bench-compression`.
 
-    python bench/compression.py [--data-root DIR] [--manifest FILE] [--mode Geo] [--passes 4] [--seeds 0 1]
+    python bench/compression.py [--data DIR] [--manifest FILE] [--mode Geo] [--passes 4] [--seeds 0 1]
         [--only int8 topK]
 
-The mode is the manifest's unless given; then it is run with bench/modes.py's settings. DIR holds a folder per site, as
-`fljob data import movielens` writes them. Each run is one `fljob run` of its own. Bytes are a round's, sent both ways,
-and those that trainers sent alone: what they read is not compressed. AUC is that on held-out pairs, mean over
-the seeds; its cost is the last pass's less that without compression. Prints a table and, as its last line, one JSON
-object. Asserts nothing.
+Synthetic sites, and with --data MovieLens too; or one manifest of choice. The mode is the manifest's unless given; then
+it is run with bench/modes.py's settings. DIR holds a folder per site, as `fljob data import movielens` writes them. Each
+run is one `fljob run` of its own. Bytes are a round's, sent both ways, and those that trainers sent alone: what they
+read is not compressed. AUC is that on held-out pairs, mean over the seeds; its cost is what `none` has more after the
+last pass. Prints a table and, as its last line, one JSON object. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from modes import MODES
+from modes import MANIFEST as MOVIELENS
+from modes import MODES, ROUNDS_PER_PASS
 
-MANIFEST = Path(__file__).with_suffix(".yaml")
+SYNTHETIC = Path(__file__).with_suffix(".yaml")
 LIMIT_S = 3600.0
 SPARSE = {"name": "topK", "parameters": {"fraction": "0.1"}}
 SKETCH = {"name": "sketch", "parameters": {"fraction": "0.1"}}
@@ -87,34 +88,55 @@ def _pushed(folder: Path, rounds: int) -> float:
 
 
 def main() -> None:
-    """Run every codec with every seed, print."""
+    """Run every codec with every seed on every data set, print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--data-root", type=Path, help="left out for a dataset that generates itself")
-    options.add_argument("--manifest", type=Path, default=MANIFEST)
-    options.add_argument("--mode", choices=[mode for mode in MODES if mode != "Buffered"])
+    options.add_argument("--data", type=Path, help="a folder per site of MovieLens, or of the manifest's data set")
+    options.add_argument("--manifest", type=Path, help="measure this job alone")
+    options.add_argument("--mode", choices=MODES)
     options.add_argument("--passes", type=int, default=4)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     options.add_argument("--only", nargs="+", choices=CODECS, default=list(CODECS), help="`none` is always run")
     chosen = options.parse_args()
-    base = yaml.safe_load(chosen.manifest.read_text(encoding="utf-8"))
-    settings = {"strategy.mode": chosen.mode, **MODES[chosen.mode]} if chosen.mode else {}
-    rows: list[dict[str, Any]] = []
-    print(f"{'codec':<13}{'pushed kB':>10}{'ratio':>7}{'round kB':>10}{'ratio':>7}{'AUC cost':>10}{'wall s':>8}  AUC")
-    for codec in dict.fromkeys(["none", *chosen.only]):
-        results = []
-        for seed in chosen.seeds:
-            spec = {**base["spec"], "rounds": chosen.passes, "seed": seed}
-            spec["strategy"] = {**spec["strategy"], **({"compression": CODECS[codec]} if CODECS[codec] else {})}
-            results.append(run({**base, "spec": spec}, chosen.data_root, settings))
-        rows.append(_row(codec, results, rows))
+    jobs: dict[str, tuple[Path, Path | None]] = {"synthetic": (SYNTHETIC, None)}
+    if chosen.manifest:
+        jobs = {chosen.manifest.parent.name: (chosen.manifest, chosen.data)}
+    elif chosen.data:
+        jobs["movielens"] = (MOVIELENS, chosen.data)
+    print(
+        f"{'data':<11}{'codec':<13}{'pushed kB':>10}{'ratio':>7}{'round kB':>10}{'ratio':>7}{'saved':>7}{'AUC cost':>10}"
+        f"{'wall s':>8}  AUC"
+    )
+    rows = [
+        row
+        for name, (manifest, data) in jobs.items()
+        for row in _codecs(name, yaml.safe_load(manifest.read_text(encoding="utf-8")), data, chosen)
+    ]
     print(f"load average {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     print(json.dumps({"mode": chosen.mode, "codecs": rows, "seeds": chosen.seeds, "load": os.getloadavg()[0]}))
 
 
-def _row(codec: str, results: list[Result], before: list[dict[str, Any]]) -> dict[str, Any]:
+def _codecs(name: str, base: dict[str, Any], data: Path | None, chosen: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure every codec on one data set."""
+    settings = {"strategy.mode": chosen.mode, **MODES[chosen.mode]} if chosen.mode else {}
+    settings.pop("strategy.bufferSize", None)  # unset it is half of the trainers, however many
+    mode = chosen.mode or base["spec"]["strategy"]["mode"]
+    rounds = chosen.passes * ROUNDS_PER_PASS.get(mode, 1)
+    rows: list[dict[str, Any]] = []
+    for codec in dict.fromkeys(["none", *chosen.only]):
+        results = []
+        for seed in chosen.seeds:
+            spec = {**base["spec"], "rounds": rounds, "seed": seed}
+            spec["strategy"] = {**spec["strategy"], **({"compression": CODECS[codec]} if CODECS[codec] else {})}
+            results.append(run({**base, "spec": spec}, data, settings))
+        rows.append(_row(name, codec, results, rows))
+    return rows
+
+
+def _row(name: str, codec: str, results: list[Result], before: list[dict[str, Any]]) -> dict[str, Any]:
     """Print one line and return its numbers; the first row is what the others are compared with."""
     auc = [statistics.fmean(column) for column in zip(*(r.auc for r in results), strict=True)]
     row: dict[str, Any] = {
+        "data": name,
         "codec": codec,
         "auc": auc,
         "bytes": statistics.fmean(r.round_bytes for r in results),
@@ -123,10 +145,12 @@ def _row(codec: str, results: list[Result], before: list[dict[str, Any]]) -> dic
     }
     plain = before[0] if before else row
     row["pushed_ratio"], row["ratio"] = plain["pushed"] / row["pushed"], plain["bytes"] / row["bytes"]
+    row["saved"] = 1 - row["bytes"] / plain["bytes"]
     row["auc_cost"] = plain["auc"][-1] - auc[-1]
     print(
-        f"{codec:<13}{row['pushed'] / 1e3:>10.1f}{row['pushed_ratio']:>7.2f}{row['bytes'] / 1e3:>10.1f}"
-        f"{row['ratio']:>7.2f}{row['auc_cost']:>10.4f}{row['wall_s']:>8.1f}  {'  '.join(f'{a:.4f}' for a in auc)}",
+        f"{name:<11}{codec:<13}{row['pushed'] / 1e3:>10.1f}{row['pushed_ratio']:>7.2f}{row['bytes'] / 1e3:>10.1f}"
+        f"{row['ratio']:>7.2f}{row['saved']:>7.0%}{row['auc_cost']:>10.4f}{row['wall_s']:>8.1f}"
+        f"  {'  '.join(f'{a:.4f}' for a in auc)}",
         flush=True,
     )
     return row

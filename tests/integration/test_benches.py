@@ -42,6 +42,11 @@ def test_hot_paths_of_the_server_are_profiled() -> None:
     assert all(value[path]["top"] for path in ("intake", "commit", "pull", "geo", "report"))
 
 
+def test_codecs_are_measured_beside_none() -> None:
+    value = figures("compression.py", "--passes", "1", "--seeds", "0", "--only", "int8", "--mode", "Buffered")
+    assert [(row["data"], row["codec"]) for row in value["codecs"]] == [("synthetic", "none"), ("synthetic", "int8")]
+
+
 def test_flower_bench_says_what_to_install_where_there_is_no_flower(tmp_path: Path) -> None:
     result = bench("flower.py", "--flower-venv", tmp_path)
     assert result.returncode == 1
