@@ -61,6 +61,10 @@ class Compressing:
         if self._left is not None and (unsent is not None or self._left.newest() < round_number):
             self._left.save(round_number, unsent.state if unsent is not None else ModelState({}, {}))
 
+    def has(self, round_number: int) -> bool:
+        """Return whether it is known what this very round left."""
+        return self._left is not None and self._left.has(round_number)
+
     def discard_after(self, round_number: int) -> None:
         """Forget what rounds left that did not count."""
         if self._left is not None:

@@ -55,6 +55,10 @@ class PrivateStore:
         rounds = [number for number in self._rounds() if at_most is None or number <= at_most]
         return max(rounds, default=0)
 
+    def has(self, round_number: int) -> bool:
+        """Return whether the state of this very round is stored."""
+        return round_number in self._rounds()
+
     def save(self, round_number: int, state: ModelState) -> None:
         """Store the private part of a round, whole or not at all, and drop the oldest. Raises OSError."""
         if not self.needed:

@@ -22,7 +22,7 @@ from fljob_api.progress import (
     Training,
     Waiting,
 )
-from fljob_runtime.metrics.sums import MetricsError, MetricSums
+from fljob_runtime.metrics.sums import Metrics, MetricsError, MetricSums
 from fljob_runtime.rounds.history import headline
 from fljob_runtime.rounds.machine import RoundMachine
 from fljob_runtime.rounds.values import Commit, Finished
@@ -85,7 +85,12 @@ def summarise(sums: Sequence[bytes]) -> dict[str, float]:
     total = MetricSums()
     for text in sums:
         total = total.merge(_parse(text))
-    values = vars(total.compute())
+    return named(total.compute())
+
+
+def named(metrics: Metrics) -> dict[str, float]:
+    """Return metrics by their public names; undefined ones left out."""
+    values = vars(metrics)
     return {name: values[key] for key, name in _NAMES.items() if math.isfinite(values[key])}
 
 

@@ -312,9 +312,16 @@ class Trainer:
         self._around.metrics.evaluated(evaluation.sums.compute().loss, evaluation.auc)
 
     def _committed(self, instruction: Committed) -> None:
+        """Forget the update of the round, and what it left here if it did not count.
+
+        Word of a round that this trainer took no part in may come late, when the next one is trained: after a restart
+        of the coordinator an earlier Train is followed while that word waits. Then there is nothing to forget.
+        """
         if self._kept is not None and self._kept.round <= instruction.round:
             self._kept = None
-        if not instruction.accepted:
+        compressing = self._around.compressing
+        left = self._around.store.has(instruction.round) or (compressing and compressing.has(instruction.round))
+        if left and not instruction.accepted:
             self._discard_after(instruction.round - 1)
             self._private_round = None if self._around.store.needed else self._private_round
 

@@ -14,27 +14,27 @@ from fljob_runtime.training.vocabulary import stretch
 
 
 class PooledData(SiteData):
-    """Several sites' data as one client's."""
+    """Several sites' data as one client's. tested: those whose held-out data are evaluated, by default the same."""
 
-    def __init__(self, parts: Sequence[SiteData]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, parts: Sequence[SiteData], tested: Sequence[SiteData] = ()) -> None:
+        self.parts, self._tested = tuple(parts), tuple(tested or parts)
         self.schema = parts[0].schema
-        other = next((part.schema for part in parts if part.schema != self.schema), None)
+        other = next((part.schema for part in (*parts, *tested) if part.schema != self.schema), None)
         if other is not None:
             raise ValueError(f"the sites' data differ: {self.schema} and {other}; import them together")
 
     @property
     def num_samples(self) -> int:
         """Samples of all parts."""
-        return sum(part.num_samples for part in self._parts)
+        return sum(part.num_samples for part in self.parts)
 
     def epoch(self, rng: np.random.Generator) -> Examples:
         """Return all parts' examples, shuffled together."""
-        return shuffled(Examples.joined([part.epoch(rng) for part in self._parts]), rng)
+        return shuffled(Examples.joined([part.epoch(rng) for part in self.parts]), rng)
 
     def held_out(self) -> HeldOut:
-        """Return all parts' examples, one after another."""
-        held = [part.held_out() for part in self._parts]
+        """Return the held-out examples, one part's after another's."""
+        held = [part.held_out() for part in self._tested]
         groups = [part.groups for part in held if part.groups is not None]
         if len(groups) != len(held):
             return HeldOut(Examples.joined([part.examples for part in held]))

@@ -259,6 +259,12 @@ def test_private_state_counts_only_with_the_round(tmp_path: Path, accepted: bool
     assert len(list((tmp_path / "private-u").iterdir())) == newest
 
 
+def test_late_word_of_a_round_without_this_trainer_takes_nothing_of_the_next_one(tmp_path: Path) -> None:
+    made = bench(tmp_path, parameterScopes=PRIVATE)
+    made.follow(Train(1, FAR), Committed(0, accepted=False), Train(1, FAR), Committed(1, accepted=True))
+    assert made.trainer._around.store.newest() == 1
+
+
 KEYS: list[list[dict[str, Any]]] = [[], [{"name": "user_embedding", "keys": "Any"}]]
 
 
