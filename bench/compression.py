@@ -4,10 +4,10 @@
         [--only int8 topK]
 
 Synthetic sites, and with --data MovieLens too; or one manifest of choice. The mode is the manifest's unless given; then
-it is run with bench/modes.py's settings. DIR holds a folder per site, as `fljob data import movielens` writes them. Each
-run is one `fljob run` of its own. Bytes are a round's, sent both ways, and those that trainers sent alone: what they
-read is not compressed. AUC is that on held-out pairs, mean over the seeds; its cost is what `none` has more after the
-last pass. Prints a table and, as its last line, one JSON object. Asserts nothing.
+it is run with bench/modes.py's settings. DIR holds a folder per site, as `fljob data import movielens` writes them.
+Each run is one `fljob run` of its own. Bytes are a round's, sent both ways, and those that trainers sent alone: what
+they read is not compressed. AUC is that on held-out pairs, mean over the seeds; its cost is what `none` has more after
+the last pass. Prints a table and, as its last line, one JSON object. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def main() -> None:
     elif chosen.data:
         jobs["movielens"] = (MOVIELENS, chosen.data)
     print(
-        f"{'data':<11}{'codec':<13}{'pushed kB':>10}{'ratio':>7}{'round kB':>10}{'ratio':>7}{'saved':>7}{'AUC cost':>10}"
-        f"{'wall s':>8}  AUC"
+        f"{'data':<11}{'codec':<13}{'pushed kB':>10}{'ratio':>7}{'round kB':>10}{'ratio':>7}{'saved':>7}"
+        f"{'AUC cost':>10}{'wall s':>8}  AUC"
     )
     rows = [
         row

@@ -21,22 +21,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fljob_cli.reproduce.tables import MODES as ROWS
+
 MANIFEST = Path(__file__).parents[1] / "examples/movielens-ten-sites/fljob.yaml"
 LIMIT_S = 3600.0
-# What each mode is run with; rates were chosen on seed 0 among a few, powers of about two apart. A round is a pass over
-# the data, but in Buffered, where it is a version of half of the ten trainers' updates.
-ROUNDS_PER_PASS = {"Buffered": 2}
-MODES: dict[str, dict[str, str]] = {
-    "Sync": {"optimizer.learningRate": "0.005"},
-    "StepSync": {"strategy.serverOptimizer.name": "Adagrad", "strategy.serverOptimizer.learningRate": "0.1"},
-    "Async": {"strategy.serverOptimizer.name": "Adagrad", "strategy.serverOptimizer.learningRate": "0.05"},
-    "Geo": {"strategy.geoStep": "10", "optimizer.learningRate": "0.006"},
-    "Buffered": {
-        "strategy.bufferSize": "5",
-        "optimizer.learningRate": "0.005",
-        "evaluation.everyRounds": str(ROUNDS_PER_PASS["Buffered"]),
-    },
-}
+ROUNDS_PER_PASS = {row.name: row.rounds_per_pass for row in ROWS}
+MODES = {row.name: dict(row.settings) for row in ROWS}
 
 
 @dataclass(frozen=True)
@@ -94,8 +84,8 @@ def main() -> None:
     for mode in chosen.only:
         results = []
         for seed in chosen.seeds:
-            rounds = chosen.passes * ROUNDS_PER_PASS.get(mode, 1)
-            settings = {"rounds": str(rounds), "seed": str(seed), "strategy.mode": mode, **MODES[mode]}
+            rounds = chosen.passes * ROUNDS_PER_PASS[mode]
+            settings = {"rounds": str(rounds), "seed": str(seed), **MODES[mode]}
             results.append(run(chosen.manifest, chosen.data_root, settings, pooled=not pooled))
             pooled = pooled or results[-1].pooled
         auc = [statistics.fmean(column) for column in zip(*(r.auc for r in results), strict=True)]

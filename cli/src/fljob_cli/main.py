@@ -13,7 +13,7 @@ import typer
 
 from fljob_api.exit_codes import ExitCode
 from fljob_cli import __version__
-from fljob_cli.commands import cluster, convert, data, local, model
+from fljob_cli.commands import cluster, convert, data, local, model, reproduce
 from fljob_cli.errors import CliError
 
 _HELP = """Train recommender models on data that may not leave its sites.
@@ -57,6 +57,7 @@ def options(
 
 
 local.register(app)
+reproduce.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(convert.app, name="convert")

@@ -1,0 +1,1 @@
+"""`fljob reproduce`: published comparisons, run anew. `tables` says what, `cells` runs it, `show` prints it."""

@@ -1,0 +1,162 @@
+"""Runs one cell of a table: a row with one seed. What is done is kept, so a comparison that was stopped goes on.
+
+Called by `command`. Each cell is a process of its own (`fljob run`, or `worker`), so its seconds and its memory are
+its own.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fljob_api.exit_codes import ExitCode
+from fljob_cli.errors import CliError
+from fljob_cli.overrides import apply_overrides
+from fljob_cli.reproduce.tables import How, Row, Setup, Table
+
+LIMIT_S = 6 * 3600.0
+_API = "fljob.dev/v1alpha1"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run gave. passes: all metrics after each pass; site: of a row that trains alone, else ""."""
+
+    row: str
+    seed: int
+    site: str
+    passes: Sequence[Mapping[str, float]]
+    wall_s: float
+    cpu_s: float
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a table is worked out: its sites' folders and what is done already."""
+
+    table: Table
+    setup: Setup
+    folder: Path
+
+    @property
+    def data(self) -> Path | None:
+        """Return the folder of the sites' folders; None where data generate themselves."""
+        return self.folder / "data" if self.setup.importing else None
+
+    def prepare(self, source: Path | None) -> tuple[str, ...]:
+        """Import the data unless that is done; return the names of the sites. Raises CliError."""
+        if self.data is None:
+            return tuple(f"site-{index}" for index in range(self.setup.sites))
+        if source is None and not self.data.is_dir():
+            raise CliError(
+                f"{self.table.name} needs the published data: --source DIR",
+                hint="`fljob data import --help` says where they come from; --quick needs none",
+            )
+        if source is not None:
+            arguments = ["data", "import", *self.setup.importing, "--source", str(source), "--out", str(self.data)]
+            _finished([sys.executable, "-m", "fljob_cli", *arguments])
+        return tuple(sorted(path.name for path in self.data.iterdir() if path.is_dir()))
+
+    def cells(self, sites: Sequence[str], seeds: Sequence[int]) -> list[tuple[Row, int, str]]:
+        """Return what is to run: row, seed and, of rows that train alone, the site."""
+        return [
+            (row, seed, site)
+            for row in self.table.rows
+            for seed in seeds
+            for site in (sites if row.how is How.ALONE else ("",))
+        ]
+
+    def run(self, row: Row, seed: int, site: str, sites: Sequence[str]) -> Cell:
+        """Return a cell, from its file if it was run before with the same manifest. Raises CliError."""
+        manifest = self.manifest(row, seed, sites)
+        place = self.folder / "cells" / "-".join(filter(None, (row.name, site, str(seed))))
+        done = place / "cell.json"
+        if done.exists():
+            kept = json.loads(done.read_text(encoding="utf-8"))
+            if kept["manifest"] == manifest:
+                return Cell(**kept["cell"])
+            shutil.rmtree(place)
+        place.mkdir(parents=True, exist_ok=True)
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        if row.how is How.FEDERATED:
+            passes, num_bytes = self._federated(place, row, manifest)
+        else:
+            passes, num_bytes = self._in_one_place(place, manifest, row, site, sites), 0
+        seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        cell = Cell(row.name, seed, site, passes, round(seconds, 2), round(cpu_s, 2), num_bytes)
+        fresh = done.with_suffix(".tmp")
+        fresh.write_text(json.dumps({"manifest": manifest, "cell": asdict(cell)}), encoding="utf-8")
+        fresh.replace(done)
+        shutil.rmtree(place / "run", ignore_errors=True)
+        return cell
+
+    def manifest(self, row: Row, seed: int, sites: Sequence[str]) -> dict[str, Any]:
+        """Return the FLJob of a row, with its settings in place."""
+        rounds = self.setup.passes * row.rounds_per_pass
+        volumes = {"data": {"persistentVolumeClaim": {"claimName": "data"}}} if self.data else {}
+        spec = {
+            "optimizer": {"name": "Adam", "learningRate": "0.005"},
+            **self.setup.spec,
+            "rounds": rounds,
+            "seed": seed,
+            "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}, "everyRounds": rounds},
+            "trainers": [{"name": name, **volumes} for name in sites],
+        }
+        whole = {"apiVersion": _API, "kind": "FLJob", "metadata": {"name": self.table.name}, "spec": spec}
+        return apply_overrides(whole, [f"spec.{path}={value}" for path, value in row.settings.items()])
+
+    def _federated(self, place: Path, row: Row, manifest: Mapping[str, Any]) -> tuple[list[dict[str, float]], int]:
+        shutil.rmtree(place / "run", ignore_errors=True)
+        (place / "fljob.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
+        command = [sys.executable, "-m", "fljob_cli", "run", str(place / "fljob.yaml"), "--output", "json"]
+        command += ["--run-dir", str(place / "run"), *(["--data-root", str(self.data)] if self.data else [])]
+        said = json.loads(_finished(command).splitlines()[-1])
+        every = _evaluations(place / "run")
+        passes = [every[number] for number in range(row.rounds_per_pass, max(every) + 1, row.rounds_per_pass)]
+        return passes, sum(entry["bytes"] for entry in said["rounds"])
+
+    def _in_one_place(
+        self, place: Path, manifest: Mapping[str, Any], row: Row, site: str, sites: Sequence[str]
+    ) -> list[dict[str, float]]:
+        folders = {name: str(self.data / name) for name in sites} if self.data else {}
+        passes = self.setup.passes * row.rounds_per_pass
+        config = {"job": manifest, "data": folders, "passes": passes, "site": site}
+        (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        lines = _finished([sys.executable, "-m", "fljob_cli.reproduce.worker", str(place / "config.json")])
+        return [json.loads(line) for line in lines.splitlines()]
+
+
+def _evaluations(run: Path) -> dict[int, dict[str, float]]:
+    """Return the metrics of each evaluated round of a run, from its journal; a repeated round counts as repeated."""
+    found: dict[int, dict[str, float]] = {}
+    for journal in sorted(run.glob("checkpoint/*/journal.jsonl")):
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            if record["kind"] == "RoundEvaluated":
+                found[record["round"]] = record["metrics"]
+    return found
+
+
+def _finished(command: list[str]) -> str:
+    """Run a program to its end and return its output; raises CliError with its last words when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CliError(
+            f"{' '.join(command[2:5])} took more than {LIMIT_S:.0f} s", code=ExitCode.STARTUP_TIMEOUT
+        ) from error
+    if done.returncode != 0:
+        raise CliError(f"{' '.join(command[2:])} ended with {done.returncode}:\n{done.stderr[-2000:].strip()}")
+    return done.stdout

@@ -1,0 +1,92 @@
+"""The work of `fljob reproduce`: runs what is missing of a comparison and writes its table and figure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fljob_cli.errors import CliError
+from fljob_cli.reproduce import show
+from fljob_cli.reproduce.cells import Bench, Cell
+from fljob_cli.reproduce.tables import ALL, How, Setup, Table
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; no seeds: the table's own."""
+
+    name: str
+    source: Path | None
+    out: Path | None
+    quick: bool
+    seeds: Sequence[int]
+    json_output: bool
+
+
+def list_tables(*, as_json: bool) -> None:
+    """Print which comparisons there are."""
+    if as_json:
+        facts = [{"name": t.name, "title": t.title, "source": t.source} for t in ALL.values()]
+        sys.stdout.write(json.dumps({"tables": facts}) + "\n")
+        return
+    for table in ALL.values():
+        sys.stdout.write(f"{table.name:<16}{table.title}\n{'':<16}{table.source}\n")
+
+
+def reproduce(request: Request) -> None:
+    """Run what is missing, and print the whole table; raises CliError."""
+    if request.name not in ALL:
+        raise CliError(f"no comparison {request.name!r}; there are {', '.join(ALL)}")
+    table = ALL[request.name]
+    setup = table.quick if request.quick else table.full
+    out = request.out or Path("reproduced") / (f"{table.name}-quick" if request.quick else table.name)
+    bench = Bench(table, setup, out)
+    sites = bench.prepare(request.source)
+    cells = _run(bench, sites, request.seeds or setup.seeds)
+    made = show.lines(setup.metric, cells)
+    words = _words(table, setup, sites, request)
+    (out / "table.md").write_text(show.markdown(table.title, setup.metric, made, words), encoding="utf-8")
+    value = show.as_json(table.name, setup.metric, made, cells)
+    (out / "table.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    (out / "figure.svg").write_text(show.figure(setup.metric, made), encoding="utf-8")
+    if request.json_output:
+        sys.stdout.write(json.dumps(value) + "\n")
+        return
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(table.title, style="bold")
+    console.print(show.terminal(setup.metric, made))
+    console.print(f"{words}\n{out / 'table.md'}  {out / 'table.json'}  {out / 'figure.svg'}", style="dim")
+
+
+def _run(bench: Bench, sites: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    done = []
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        wanted = bench.cells(sites, seeds)
+        task = progress.add_task(bench.table.name, total=len(wanted))
+        for row, seed, site in wanted:
+            progress.update(task, description=f"{row.name} {site} seed {seed}".replace("  ", " "))
+            done.append(bench.run(row, seed, site, sites))
+            progress.advance(task)
+    return done
+
+
+def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -> str:
+    """Return what a reader must know of the numbers."""
+    seeds = request.seeds or setup.seeds
+    alone = " A row that trains alone sees its own site's data only; all are evaluated on all sites' held-out data."
+    parts = [
+        f"{table.source}.",
+        f"{len(sites)} sites, {setup.passes} passes, {len(seeds)} seed{'s' if len(seeds) > 1 else ''};"
+        " means, and 95 % intervals of the last pass by Student's t over the seeds.",
+        "Quick form on generated data: it says nothing about the published data." if request.quick else "",
+        f"Published: {table.published}." if table.published and not request.quick else "",
+        alone.strip() if any(row.how is How.ALONE for row in table.rows) else "",
+    ]
+    return " ".join(filter(None, parts))

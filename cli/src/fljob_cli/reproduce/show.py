@@ -1,0 +1,149 @@
+"""A comparison as a table for people, as Markdown, as JSON, and as a figure. Called by `command`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table as RichTable
+
+from fljob_cli.reproduce.cells import Cell
+
+# Student's t for a 95 % interval, by degrees of freedom.
+_T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_LAST_T = 1.96
+_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#bab0ac")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row over all its seeds.
+
+    curve: mean of the metric after each pass; half_width: half of the last one's interval, NaN of one seed.
+    """
+
+    name: str
+    curve: Sequence[float]
+    half_width: float
+    last: Mapping[str, float]
+    wall_s: float
+    cpu_s: float
+    num_bytes: float
+    seeds: int
+
+
+def lines(metric: str, cells: Sequence[Cell]) -> list[Line]:
+    """Return a line for each row, and for each site of a row that trains alone, in the table's order."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.row, cell.site), []).append(cell)
+    return [_line(metric, f"{row} {site}".strip(), group) for (row, site), group in groups.items()]
+
+
+def _line(metric: str, name: str, cells: Sequence[Cell]) -> Line:
+    curves = [[done.get(metric, math.nan) for done in cell.passes] for cell in cells]
+    names = set.intersection(*(set(cell.passes[-1]) for cell in cells))
+    return Line(
+        name=name,
+        curve=[statistics.fmean(column) for column in zip(*curves, strict=True)],
+        half_width=half_width([curve[-1] for curve in curves]),
+        last={key: statistics.fmean(cell.passes[-1][key] for cell in cells) for key in sorted(names)},
+        wall_s=statistics.fmean(cell.wall_s for cell in cells),
+        cpu_s=statistics.fmean(cell.cpu_s for cell in cells),
+        num_bytes=statistics.fmean(cell.num_bytes for cell in cells),
+        seeds=len(cells),
+    )
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half of the 95 % interval of the mean (Student's t over the seeds); NaN of one value."""
+    if len(values) < 2:
+        return math.nan
+    t = _T[len(values) - 1] if len(values) <= len(_T) else _LAST_T
+    return t * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def rows(metric: str, made: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells as text: metric after each pass, its interval, seconds and megabytes."""
+    passes = max((len(line.curve) for line in made), default=0)
+    shown = sorted({1, 2, 3, math.ceil(passes / 2), passes} & set(range(1, passes + 1)))
+    headings = ["", *(f"{metric} {number}" for number in shown), "± 95 %", "wall s", "CPU s", "MB"]
+    body = [
+        [
+            line.name,
+            *(f"{line.curve[number - 1]:.4f}" for number in shown),
+            "-" if math.isnan(line.half_width) else f"{line.half_width:.4f}",
+            f"{line.wall_s:.0f}",
+            f"{line.cpu_s:.0f}",
+            f"{line.num_bytes / 1e6:.1f}" if line.num_bytes else "-",
+        ]
+        for line in made
+    ]
+    return headings, body
+
+
+def terminal(metric: str, made: Sequence[Line]) -> RichTable:
+    """Return the table for a terminal."""
+    headings, body = rows(metric, made)
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        shown.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    for cells in body:
+        shown.add_row(*cells)
+    return shown
+
+
+def markdown(title: str, metric: str, made: Sequence[Line], words: str) -> str:
+    """Return the table as a Markdown page."""
+    headings, body = rows(metric, made)
+    text = [f"# {title}", "", f"{words}", "", _markdown_row(headings), _markdown_row(["---"] * len(headings))]
+    return "\n".join([*text, *map(_markdown_row, body), ""])
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def as_json(name: str, metric: str, made: Sequence[Line], cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return the object that `--output json` prints: means, and each run with all its metrics."""
+    means = [
+        {
+            "row": line.name,
+            "metric": metric,
+            "passes": list(line.curve),
+            "half_width": None if math.isnan(line.half_width) else line.half_width,
+            "last": dict(line.last),
+            "wall_s": line.wall_s,
+            "cpu_s": line.cpu_s,
+            "bytes": round(line.num_bytes),
+            "seeds": line.seeds,
+        }
+        for line in made
+    ]
+    return {"table": name, "rows": means, "runs": [vars(cell) for cell in cells]}
+
+
+def figure(metric: str, made: Sequence[Line]) -> str:
+    """Return the curves as one SVG file: the metric after each pass, a line for each row."""
+    from fljob_cli.report import svg  # noqa: PLC0415 - only where it is drawn
+
+    curves = [
+        svg.Series(line.name, f"s{index}", [(float(number), value) for number, value in enumerate(line.curve, start=1)])
+        for index, line in enumerate(made)
+    ]
+    chart = svg.lines(curves, label=f"{metric} after each pass")
+    if not chart:
+        return ""
+    style = "text{font:11px sans-serif;fill:#555}.grid{stroke:#ddd}polyline{fill:none;stroke-width:2}"
+    keys = []
+    for index, one in enumerate(curves):
+        colour = _COLOURS[index % len(_COLOURS)]
+        style += f"polyline.s{index}{{stroke:{colour}}}circle.s{index}{{fill:{colour}}}"
+        at = svg.HEIGHT + 16 + 16 * index
+        keys.append(f'<circle class="s{index}" cx="70" cy="{at - 4}" r="4"/><text x="80" y="{at}">{one.name}</text>')
+    size = f'viewBox="0 0 {svg.WIDTH} {svg.HEIGHT + 16 * len(keys) + 12}"'
+    body = chart.replace(">round<", ">pass<").replace("<svg ", f'<svg width="{svg.WIDTH}" height="{svg.HEIGHT}" ', 1)
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{body}{"".join(keys)}</svg>\n'

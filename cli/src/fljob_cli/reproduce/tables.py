@@ -1,0 +1,176 @@
+"""The comparisons that can be reproduced: which data, which model, and how each row trains. Data, no code that runs.
+
+Each has a quick form on generated data, which shows that everything works and no published number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class How(StrEnum):
+    """How a row trains: as an FLJob, on all data in one place, or at each site on its own data alone."""
+
+    FEDERATED = "federated"
+    POOLED = "pooled"
+    ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of training. settings: fields of the manifest that it changes; rounds_per_pass: of the data."""
+
+    name: str
+    how: How = How.FEDERATED
+    settings: Mapping[str, str] = field(default_factory=dict)
+    rounds_per_pass: int = 1
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the rows share.
+
+    metric: what is shown after each pass. importing: arguments of `fljob data import`; empty for data that generate
+    themselves, at `sites` sites.
+    spec: of the FLJob, without rounds, seed and trainers.
+    """
+
+    spec: Mapping[str, Any]
+    passes: int
+    seeds: Sequence[int]
+    importing: Sequence[str] = ()
+    sites: int = 0
+    metric: str = "AUC"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A comparison. published: what was printed where it comes from."""
+
+    name: str
+    title: str
+    source: str
+    rows: Sequence[Row]
+    full: Setup
+    quick: Setup
+    published: str = ""
+
+
+_GENERATED = {"name": "synthetic", "parameters": {"usersPerSite": 60, "samplesPerUser": 200, "testPerUser": 50}}
+_NCF = {"name": "ncf", "parameters": {"mode": "MLP", "layers": "64,32,16,8"}}
+_CTR = {"embeddingDim": 16, "bottom": "64,32", "top": "64,32"}
+
+# Rates were chosen on seed 0 among a few, powers of about two apart. In Buffered a round is a version of half of the
+# ten trainers' updates.
+MODES = (
+    Row("Sync", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.005"}),
+    Row(
+        "StepSync",
+        settings={
+            "strategy.mode": "StepSync",
+            "strategy.serverOptimizer.name": "Adagrad",
+            "strategy.serverOptimizer.learningRate": "0.1",
+        },
+    ),
+    Row(
+        "Async",
+        settings={
+            "strategy.mode": "Async",
+            "strategy.serverOptimizer.name": "Adagrad",
+            "strategy.serverOptimizer.learningRate": "0.05",
+        },
+    ),
+    Row("Geo", settings={"strategy.mode": "Geo", "strategy.geoStep": "10", "optimizer.learningRate": "0.006"}),
+    Row(
+        "Buffered",
+        settings={
+            "strategy.mode": "Buffered",
+            "strategy.bufferSize": "5",
+            "optimizer.learningRate": "0.005",
+            "evaluation.everyRounds": "2",
+        },
+        rounds_per_pass=2,
+    ),
+)
+
+NCF_FL_PS = Table(
+    name="ncf-fl-ps",
+    title="NCF on ten zip-code sites, every mode of the parameter server",
+    source="PaddleRec, federated learning in the parameter server (FL-PS)",
+    rows=(Row("pooled", How.POOLED, {"optimizer.learningRate": "0.005"}), *MODES),
+    full=Setup(
+        spec={"model": _NCF, "dataset": {"name": "movielens"}, "strategy": {"batchSize": 512}},
+        passes=3,
+        seeds=(0, 1, 2),
+        importing=("movielens", "--partition", "zip"),
+    ),
+    quick=Setup(
+        spec={"model": _NCF, "dataset": _GENERATED, "strategy": {"batchSize": 128}}, passes=2, seeds=(0,), sites=10
+    ),
+    published="loss and AUC of one log, which does not learn: its loss of 0.498 is the entropy of the labels",
+)
+
+NCF_CENTRAL = Table(
+    name="ncf-central",
+    title="NeuMF in one place, and federated over ten zip-code sites",
+    source="He et al., Neural Collaborative Filtering, WWW 2017 (https://arxiv.org/abs/1708.05031)",
+    rows=(
+        Row("pooled", How.POOLED, {"optimizer.learningRate": "0.001"}),
+        Row("Sync", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.005"}),
+        MODES[2],
+    ),
+    full=Setup(
+        spec={
+            "model": {"name": "ncf", "parameters": {"mode": "NeuMF", "layers": "64,32,16,8", "factors": 8}},
+            "dataset": {"name": "movielens"},
+            "strategy": {"batchSize": 256},
+        },
+        passes=20,
+        seeds=(0, 1, 2),
+        importing=("movielens", "--partition", "zip"),
+        metric="HR@10",
+    ),
+    quick=Setup(
+        spec={
+            "model": {"name": "ncf", "parameters": {"mode": "NeuMF", "layers": "16,8", "factors": 8}},
+            "dataset": _GENERATED,
+            "strategy": {"batchSize": 128},
+        },
+        passes=3,
+        seeds=(0,),
+        sites=4,
+    ),
+    published="HR@10 0.684 to 0.688 and NDCG@10 0.403 to 0.410 without pre-training, 8 factors",
+)
+
+DLRM_CRITEO = Table(
+    name="dlrm-criteo",
+    title="DLRM on Criteo's rows at four sites",
+    source="Naumov et al. 2019 (https://arxiv.org/abs/1906.00091), as RecoEdge trains it federated",
+    rows=(
+        Row("pooled", How.POOLED, {"optimizer.learningRate": "0.001"}),
+        Row("Sync", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.002"}),
+        Row("alone", How.ALONE, {"optimizer.learningRate": "0.001"}),
+    ),
+    full=Setup(
+        spec={
+            "model": {"name": "dlrm", "parameters": _CTR},
+            "dataset": {"name": "tabular"},
+            "strategy": {"batchSize": 128},
+        },
+        passes=3,
+        seeds=(0, 1, 2),
+        importing=("criteo", "--partition", "equal", "--sites", "4"),
+    ),
+    quick=Setup(
+        spec={"model": {"name": "dlrm"}, "dataset": _GENERATED, "strategy": {"batchSize": 128}},
+        passes=2,
+        seeds=(0,),
+        sites=4,
+    ),
+)
+
+ALL: Mapping[str, Table] = {table.name: table for table in (NCF_CENTRAL, NCF_FL_PS, DLRM_CRITEO)}

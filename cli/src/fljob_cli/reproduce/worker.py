@@ -1,0 +1,41 @@
+"""The process that trains rows which are no FLJob: all sites' data in one place, or one site's alone.
+
+Started by `cells` as `python -m fljob_cli.reproduce.worker CONFIG`; a line of JSON with all metrics per pass on stdout.
+Either way it is evaluated on all sites' held-out data, as an FLJob is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from fljob_api.fljob import FLJob
+from fljob_cli.pooled_worker import open_pooled
+from fljob_runtime import registry
+from fljob_runtime.roles.progress_view import named
+from fljob_runtime.roles.trainer_setup import local_trainer
+from fljob_runtime.training.local import TrainPlan
+from fljob_runtime.training.pooled import PooledData, train_pooled
+
+
+def main(config: Path) -> None:
+    """Train as many passes as the configuration asks for."""
+    value = json.loads(config.read_text(encoding="utf-8"))
+    job = FLJob.from_dict(value["job"])
+    registry.load(job.spec.imports)
+    every = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
+    site = value["site"]
+    data = PooledData([every.parts[_index(job, site)]], tested=every.parts) if site else every
+    trainer = local_trainer(job.spec, TrainPlan.of(job.spec, site or "pooled"), data)
+    for metrics in train_pooled(trainer, value["passes"]):
+        sys.stdout.write(json.dumps(named(metrics)) + "\n")
+        sys.stdout.flush()
+
+
+def _index(job: FLJob, site: str) -> int:
+    return [trainer.name for trainer in job.spec.trainers].index(site)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
