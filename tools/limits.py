@@ -10,6 +10,7 @@ from typing import Any
 from fljob_api.crd import structural
 from fljob_api.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
 from fljob_api.spec import FLJobSpec
+from fljob_operator.desired.jobs import SERVER_OWN_BYTES, UPDATES_SHARE
 from fljob_runtime.metrics.histogram import MAX_MERGED_CELLS
 from fljob_runtime.metrics.sums import MAX_BYTES as MAX_METRICS_BYTES
 from fljob_runtime.parameters import MAX_ELEMENTS
@@ -83,6 +84,12 @@ def _memory() -> list[tuple[str, ...]]:
             "memory of a shard's staged updates",
             _bytes(DEFAULT_MEMORY_BYTES),
             "`fljob-server --memory-bytes`",
+            "updates go to scratch",
+        ),
+        (
+            "the same, where a server has a memory limit",
+            f"{UPDATES_SHARE:.0%} of the limit over {_bytes(SERVER_OWN_BYTES)}",
+            "`spec.server.resources.limits.memory`",
             "updates go to scratch",
         ),
         (

@@ -19,6 +19,7 @@ def value(what: str) -> str:
     [
         ("CHUNK_BYTES", 3 << 20, "payload of one chunk of a stream", "3 MiB"),
         ("DEFAULT_MEMORY_BYTES", 512 << 10, "memory of a shard's staged updates", "512 KiB"),
+        ("UPDATES_SHARE", 0.25, "the same, where a server has a memory limit", "25% of the limit over 64 MiB"),
         ("MAX_LAYOUT_BYTES", 1001, "a model's layout", "1,001 bytes"),
         ("CALLS_PER_TRAINER", 7, "open pushes, pulls and exchanges of a trainer at a shard", "7"),
         ("STEP_WAIT_S", 2.5, "a step of StepSync that waits for others", "2.5 s"),

@@ -15,6 +15,7 @@ from fljob_api.roles import Resources
 from fljob_api.spec import ClaimSource, DataSource, TlsMode
 from fljob_operator.desired import Defaults, Manifest
 from fljob_operator.desired.common import metadata, with_hash
+from fljob_operator.desired.quantities import num_bytes
 from fljob_operator.desired.roles import Member
 
 USER = 65532
@@ -30,6 +31,8 @@ REQUESTS = {
     names.ROLE_SERVER: {"cpu": "50m", "memory": "128Mi"},
     names.ROLE_TRAINER: {"cpu": "100m", "memory": "384Mi"},
 }
+# Of a server's memory limit: what the program takes with no model in it; the part of the rest that is for updates.
+SERVER_OWN_BYTES, UPDATES_SHARE = 64 << 20, 0.5
 # One thread per process: sums in another order would be other numbers than `fljob run` gives.
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -117,6 +120,8 @@ def _container(member: Member, mounts: list[dict[str, Any]], defaults: Defaults)
     own = member.trainer.resources if member.trainer and member.trainer.resources else extra.resources
     paths = {m["name"]: m["mountPath"] for m in mounts}
     flags = ["--config", names.CONFIG_PATH, *member.arguments, "--http-port", str(names.HTTP_PORT)]
+    if member.role == names.ROLE_SERVER:
+        flags += _memory_flags(own)
     for volume, flag in (
         ("tls", "--tls-dir"),
         ("data", "--data-dir"),
@@ -154,6 +159,18 @@ def _container(member: Member, mounts: list[dict[str, Any]], defaults: Defaults)
         },
         "volumeMounts": mounts,
     }
+
+
+def _memory_flags(given: Resources | None) -> list[str]:
+    """Return the budget of a server's updates, none without a limit: the program's default. What is over goes to files.
+
+    The other half is for two versions of the model, the optimizer's state and a commit's work, of which nobody knows
+    the size before the first trainer comes.
+    """
+    limit = ((given.limits or {}) if given else {}).get("memory")
+    if limit is None:
+        return []
+    return ["--memory-bytes", str(int(UPDATES_SHARE * max(0, num_bytes(limit) - SERVER_OWN_BYTES)))]
 
 
 def _resources(given: Resources | None, requests: dict[str, str]) -> dict[str, Any]:

@@ -132,6 +132,27 @@ def test_a_limit_below_the_default_request_lowers_the_request() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("limit", "budget"),
+    [("1Gi", 503316480), ("256Mi", 100663296), ("64Mi", 0), ("1k", 0)],  # half of what is over 64 MiB
+)
+def test_a_server_s_memory_limit_bounds_the_updates_that_it_holds(limit: str, budget: int) -> None:
+    flags = container(fljob(server={"resources": {"limits": {"memory": limit}}}), "server")["args"]
+    assert flags[flags.index("--memory-bytes") + 1] == str(budget)
+
+
+@pytest.mark.parametrize("resources", [{}, {"requests": {"memory": "1Gi"}}, {"limits": {"cpu": "1"}}])
+def test_without_a_memory_limit_a_server_has_its_own_default(resources: dict[str, Any]) -> None:
+    assert "--memory-bytes" not in container(fljob(server={"resources": resources}), "server")["args"]
+
+
+@pytest.mark.parametrize("role", ["coordinator", "trainer"])
+def test_the_limit_of_another_role_is_no_budget_of_updates(role: str) -> None:
+    template = {"resources": {"limits": {"memory": "1Gi"}}}
+    job = fljob(coordinator=template, trainerTemplate=template)
+    assert [flag for r in (role, "server") for flag in container(job, r)["args"] if flag == "--memory-bytes"] == []
+
+
 def test_a_trainers_own_resources_and_node_win() -> None:
     own = {"name": "a", "resources": {"requests": {"memory": "2Gi"}}, "nodeSelector": {"site": "a"}}
     job = _with([own], trainerTemplate={"resources": {"requests": {"memory": "1Gi"}}, "nodeSelector": {"disk": "ssd"}})
