@@ -61,7 +61,7 @@ def test_published_data_must_be_named() -> None:
 def test_every_row_of_every_table_is_a_valid_job(table: Table, tmp_path: Path) -> None:
     for setup in (table.quick, table.full):
         bench = Bench(table, setup, tmp_path)
-        for row in table.rows:
+        for row in (row for row in table.rows if row.how is not How.POPULATION):
             assert validate(bench.manifest(row, 0, [f"site-{index}" for index in range(10)])) == ()
 
 

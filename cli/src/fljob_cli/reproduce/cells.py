@@ -56,6 +56,8 @@ class Bench:
 
     def prepare(self, source: Path | None) -> tuple[str, ...]:
         """Import the data unless that is done; return the names of the sites. Raises CliError."""
+        if self.setup.file:
+            self._copy(source)
         if self.data is None:
             return tuple(f"site-{index}" for index in range(self.setup.sites))
         if source is None and not self.data.is_dir():
@@ -67,6 +69,23 @@ class Bench:
             arguments = ["data", "import", *self.setup.importing, "--source", str(source), "--out", str(self.data)]
             _finished([sys.executable, "-m", "fljob_cli", *arguments])
         return tuple(sorted(path.name for path in self.data.iterdir() if path.is_dir()))
+
+    @property
+    def ratings(self) -> Path | None:
+        """Return the file that a population is read from; None where it is generated."""
+        return self.folder / self.setup.file if self.setup.file else None
+
+    def _copy(self, source: Path | None) -> None:
+        """Keep the file of a population beside its cells, so that the comparison can go on without its source."""
+        kept = self.folder / self.setup.file
+        if source is None and not kept.exists():
+            raise CliError(f"{self.table.name} needs {self.setup.file}: --source DIR", hint="--quick needs none")
+        if source is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(source / self.setup.file, kept)
+            except OSError as error:
+                raise CliError(f"{source / self.setup.file}: {error.strerror}", code=ExitCode.BAD_DATA) from error
 
     def cells(self, sites: Sequence[str], seeds: Sequence[int]) -> list[tuple[Row, int, str]]:
         """Return what is to run: row, seed and, of rows that train alone, the site."""
@@ -91,6 +110,8 @@ class Bench:
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         if row.how is How.FEDERATED:
             passes, num_bytes = self._federated(place, row, manifest)
+        elif row.how is How.POPULATION:
+            passes, num_bytes = self._population(place, manifest), 0
         else:
             passes, num_bytes = self._in_one_place(place, manifest, row, site, sites), 0
         seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -103,8 +124,11 @@ class Bench:
         return cell
 
     def manifest(self, row: Row, seed: int, sites: Sequence[str]) -> dict[str, Any]:
-        """Return the FLJob of a row, with its settings in place."""
+        """Return the FLJob of a row with its settings in place, or what a population is told."""
         rounds = self.setup.passes * row.rounds_per_pass
+        if row.how is How.POPULATION:
+            ratings = str(self.ratings) if self.ratings else ""
+            return {"rule": dict(row.rule), "rounds": rounds, "seed": seed, "ratings": ratings}
         volumes = {"data": {"persistentVolumeClaim": {"claimName": "data"}}} if self.data else {}
         spec = {
             "optimizer": {"name": "Adam", "learningRate": "0.005"},
@@ -126,6 +150,11 @@ class Bench:
         every = _evaluations(place / "run")
         passes = [every[number] for number in range(row.rounds_per_pass, max(every) + 1, row.rounds_per_pass)]
         return passes, sum(entry["bytes"] for entry in said["rounds"])
+
+    def _population(self, place: Path, told: Mapping[str, Any]) -> list[dict[str, float]]:
+        (place / "config.json").write_text(json.dumps(told), encoding="utf-8")
+        command = [sys.executable, "-m", "fljob_cli.reproduce.population", str(place / "config.json")]
+        return [json.loads(_finished(command))]
 
     def _in_one_place(
         self, place: Path, manifest: Mapping[str, Any], row: Row, site: str, sites: Sequence[str]

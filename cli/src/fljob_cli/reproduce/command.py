@@ -51,7 +51,8 @@ def reproduce(request: Request) -> None:
     cells = _run(bench, sites, request.seeds or setup.seeds)
     made = show.lines(setup.metric, cells)
     words = _words(table, setup, sites, request)
-    (out / "table.md").write_text(show.markdown(table.title, setup.metric, made, words), encoding="utf-8")
+    page = f"# {table.title}\n\n{words}\n\n{show.markdown(setup.metric, made, setup.also)}"
+    (out / "table.md").write_text(page, encoding="utf-8")
     value = show.as_json(table.name, setup.metric, made, cells)
     (out / "table.json").write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     (out / "figure.svg").write_text(show.figure(setup.metric, made), encoding="utf-8")
@@ -60,7 +61,7 @@ def reproduce(request: Request) -> None:
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(table.title, style="bold")
-    console.print(show.terminal(setup.metric, made))
+    console.print(show.terminal(setup.metric, made, setup.also))
     console.print(f"{words}\n{out / 'table.md'}  {out / 'table.json'}  {out / 'figure.svg'}", style="dim")
 
 
@@ -83,10 +84,15 @@ def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -
     alone = " A row that trains alone sees its own site's data only; all are evaluated on all sites' held-out data."
     parts = [
         f"{table.source}.",
-        f"{len(sites)} sites, {setup.passes} passes, {len(seeds)} seed{'s' if len(seeds) > 1 else ''};"
+        f"{_clients(table, sites)}, {setup.passes} passes, {len(seeds)} seed{'s' if len(seeds) > 1 else ''};"
         " means, and 95 % intervals of the last pass by Student's t over the seeds.",
         "Quick form on generated data: it says nothing about the published data." if request.quick else "",
         f"Published: {table.published}." if table.published and not request.quick else "",
         alone.strip() if any(row.how is How.ALONE for row in table.rows) else "",
     ]
     return " ".join(filter(None, parts))
+
+
+def _clients(table: Table, sites: Sequence[str]) -> str:
+    population = any(row.how is How.POPULATION for row in table.rows)
+    return "A client for each user; the round is chosen by validation items" if population else f"{len(sites)} sites"

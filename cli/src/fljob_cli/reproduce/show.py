@@ -66,16 +66,18 @@ def half_width(values: Sequence[float]) -> float:
     return t * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def rows(metric: str, made: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells as text: metric after each pass, its interval, seconds and megabytes."""
+def rows(metric: str, made: Sequence[Line], also: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Return headings and cells as text: metric after each pass, its interval, others, seconds and megabytes."""
     passes = max((len(line.curve) for line in made), default=0)
     shown = sorted({1, 2, 3, math.ceil(passes / 2), passes} & set(range(1, passes + 1)))
-    headings = ["", *(f"{metric} {number}" for number in shown), "± 95 %", "wall s", "CPU s", "MB"]
+    numbered = [f"{metric} {number}" if passes > 1 else metric for number in shown]
+    headings = ["", *numbered, "± 95 %", *also, "wall s", "CPU s", "MB"]
     body = [
         [
             line.name,
             *(f"{line.curve[number - 1]:.4f}" for number in shown),
             "-" if math.isnan(line.half_width) else f"{line.half_width:.4f}",
+            *(f"{line.last[name]:.4f}" if name in line.last else "-" for name in also),
             f"{line.wall_s:.0f}",
             f"{line.cpu_s:.0f}",
             f"{line.num_bytes / 1e6:.1f}" if line.num_bytes else "-",
@@ -85,9 +87,9 @@ def rows(metric: str, made: Sequence[Line]) -> tuple[list[str], list[list[str]]]
     return headings, body
 
 
-def terminal(metric: str, made: Sequence[Line]) -> RichTable:
+def terminal(metric: str, made: Sequence[Line], also: Sequence[str]) -> RichTable:
     """Return the table for a terminal."""
-    headings, body = rows(metric, made)
+    headings, body = rows(metric, made, also)
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         shown.add_column(heading, justify="right" if index else "left", no_wrap=True)
@@ -96,10 +98,10 @@ def terminal(metric: str, made: Sequence[Line]) -> RichTable:
     return shown
 
 
-def markdown(title: str, metric: str, made: Sequence[Line], words: str) -> str:
-    """Return the table as a Markdown page."""
-    headings, body = rows(metric, made)
-    text = [f"# {title}", "", f"{words}", "", _markdown_row(headings), _markdown_row(["---"] * len(headings))]
+def markdown(metric: str, made: Sequence[Line], also: Sequence[str]) -> str:
+    """Return the table in Markdown."""
+    headings, body = rows(metric, made, also)
+    text = [_markdown_row(headings), _markdown_row(["---"] * len(headings))]
     return "\n".join([*text, *map(_markdown_row, body), ""])
 
 

@@ -12,28 +12,34 @@ from typing import Any
 
 
 class How(StrEnum):
-    """How a row trains: as an FLJob, on all data in one place, or at each site on its own data alone."""
+    """How a row trains: as an FLJob, on all data in one place, at each site alone, or a client for each user."""
 
     FEDERATED = "federated"
     POOLED = "pooled"
     ALONE = "alone"
+    POPULATION = "population"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way of training. settings: fields of the manifest that it changes; rounds_per_pass: of the data."""
+    """One way of training. settings: fields of the manifest that it changes; rounds_per_pass: of the data.
+
+    rule: of a population, what `simulation.pfedrec.Rule` takes.
+    """
 
     name: str
     how: How = How.FEDERATED
     settings: Mapping[str, str] = field(default_factory=dict)
     rounds_per_pass: int = 1
+    rule: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Setup:
     """What the rows share.
 
-    metric: what is shown after each pass. importing: arguments of `fljob data import`; empty for data that generate
+    metric: what is shown after each pass; also: more, after the last one. file: of --source, that a population is read
+    from. importing: arguments of `fljob data import`; empty for data that generate
     themselves, at `sites` sites.
     spec: of the FLJob, without rounds, seed and trainers.
     """
@@ -44,6 +50,8 @@ class Setup:
     importing: Sequence[str] = ()
     sites: int = 0
     metric: str = "AUC"
+    also: Sequence[str] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ NCF_CENTRAL = Table(
         seeds=(0, 1, 2),
         importing=("movielens", "--partition", "zip"),
         metric="HR@10",
+        also=("NDCG@10",),
     ),
     quick=Setup(
         spec={
@@ -173,4 +182,19 @@ DLRM_CRITEO = Table(
     ),
 )
 
-ALL: Mapping[str, Table] = {table.name: table for table in (NCF_CENTRAL, NCF_FL_PS, DLRM_CRITEO)}
+_RANKED = ("NDCG@10", "full HR@10", "full NDCG@10")
+PFEDREC = Table(
+    name="pfedrec",
+    title="PFedRec, a client for each user of MovieLens-100K, with training negatives drawn cleanly and as published",
+    source="Zhang et al., Dual Personalization on Federated Recommendation, IJCAI 2023 (https://arxiv.org/abs/2301.08143)",
+    rows=(
+        Row("clean", How.POPULATION, rule={"leaky": False}),
+        Row("leaky", How.POPULATION, rule={"leaky": True}),
+    ),
+    full=Setup(spec={}, passes=100, seeds=(0, 1, 2), metric="HR@10", also=_RANKED, file="u.data"),
+    quick=Setup(spec={}, passes=20, seeds=(0,), metric="HR@10", also=_RANKED),
+    published="HR@10 0.7105 and NDCG@10 0.4389 with training negatives that are never a held-out item (leaky), so"
+    " that the one unrated item that is never a negative is the answer",
+)
+
+ALL: Mapping[str, Table] = {table.name: table for table in (NCF_CENTRAL, NCF_FL_PS, DLRM_CRITEO, PFEDREC)}
