@@ -21,18 +21,18 @@ from fuzzing.target import Target, join, plain, split
 
 def targets(folder: Path) -> Iterator[Target]:
     """Yield the targets of this module."""
-    ids = owned()[:3]
-    wanted = ids_to_proto({"items": ids})
+    ids = owned()
+    wanted = ids_to_proto(ids)
     asked = pb.ExchangeHeader(sequence=1, members=2, share=0.5, wanted=wanted)
     shard = make_shard(folder / "answers", exchange=Geo())
     answered = list(answer_exchange(shard, iter(push(1, exchange=asked)), only_trainer).chunks())
     model = shard.model()
-    dense, rows = model.dense(0), model.rows(0, "items", model.locate("items", ids))
-    pulled = [pb.Chunk().SerializeToString(), *data_chunks([dense, rows])]
-    halves = [pulled[0], *data_chunks([dense]), *data_chunks([rows])]
+    dense, rows = model.dense(0), [model.rows(0, name, model.locate(name, some)) for name, some in ids.items()]
+    pulled = [pb.Chunk().SerializeToString(), *data_chunks([dense, *rows])]
+    halves = [pulled[0], *data_chunks([dense]), *data_chunks(rows)]
 
     def blocks() -> list[NDArray[np.generic]]:
-        return [np.empty(dense.size, np.float32), np.empty((ids.size, DIM), np.float32)]
+        return [np.empty(dense.size, np.float32), *(np.empty((some.size, DIM), np.float32) for some in ids.values())]
 
     def read_pull(data: bytes) -> object:
         return receive(iter(split(data)), blocks())

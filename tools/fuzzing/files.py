@@ -21,9 +21,9 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.store import MANIFEST, SiteManifest
 from fljob_runtime.data.store import read_manifest as read_site
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import ModelState, RowSet
+from fljob_runtime.parameters import Kind, ModelState, RowSet
 from fljob_runtime.roles.journal import Journal, JournalError
-from fljob_runtime.roles.private_state import PrivateStore
+from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 from fljob_runtime.rounds.values import (
     CohortChosen,
     Finished,
@@ -35,18 +35,18 @@ from fljob_runtime.rounds.values import (
     TrainerFailed,
     TrainerMended,
 )
-from fljob_runtime.server.shard import Named
-from fljob_runtime.transport.shard_service import receive_push
-from fuzzing.model import DIM, LAYOUT, SHARDS, TRAINER, UID, make_shard, only_trainer, push, written
+from fuzzing.model import DIM, LAYOUT, SHARDS, UID, commit, make_shard, words
 from fuzzing.target import PassedOverError, Target, join, plain, split
+
+_FULL = 2  # the first version that is written: a full file
 
 
 def targets(folder: Path) -> Iterator[Target]:
     """Yield the targets of this module."""
     yield _manifest(folder / "manifest", "manifest", lambda content: content)
     yield _manifest(folder / "manifest-signed", "manifest-signed", _signed)
-    yield _shard_file(folder / "shard-file", "shard-file", 0)
-    yield _shard_file(folder / "shard-increment", "shard-increment", 1)
+    yield _shard_file(folder / "shard-file", "shard-file", _FULL)
+    yield _shard_file(folder / "shard-increment", "shard-increment", _FULL + 1)
     yield _checkpoint(folder / "checkpoint")
     yield _journal(folder / "journal")
     yield _private(folder / "private")
@@ -79,10 +79,7 @@ def _signed(content: bytes) -> bytes:
 
 
 def _shard_file(root: Path, name: str, version: int) -> Target:
-    """Return a target for a shard's file under the digest that it has: what lies behind the digest check.
-
-    Version 0 is a full file, 1 an increment to it.
-    """
+    """Return a target for a shard's file under the digest that it has: what lies behind the digest check."""
     _two_versions(root)
     path = next(root.glob(f"{UID}/{version}/*.safetensors"))
     relative = str(path.relative_to(root))
@@ -97,24 +94,23 @@ def _shard_file(root: Path, name: str, version: int) -> Target:
 
 
 def _two_versions(root: Path, shard_number: int = 0) -> None:
-    """Write a shard's full file of version 0 and its increment of version 1."""
+    """Write a shard's full file of version _FULL, with keyed rows and ids that wait, and an increment to it."""
     shard = make_shard(root, shard=shard_number)
-    staged = receive_push(shard, iter(push(1, shard=shard_number)), only_trainer)
-    shard.commit(1, [Named(TRAINER, 0, staged.digest)], checkpoint=True)
-    written(shard)
+    for round_ in range(1, _FULL + 2):
+        commit(shard, round_, checkpoint=round_ >= _FULL)
 
 
 def _checkpoint(root: Path) -> Target:
     """Return a target for a whole version, a manifest and two shards' files, that another number of shards loads."""
     parts = []
     for shard in range(SHARDS):
-        make_shard(root / str(shard), shard=shard)
-        parts.append(next(root.glob(f"{shard}/{UID}/0/*.safetensors")).read_bytes())
-    files = [root / UID / "0" / f"shard-{shard}-of-{SHARDS}.safetensors" for shard in range(SHARDS)]
+        _two_versions(root / str(shard), shard)
+        parts.append(next(root.glob(f"{shard}/{UID}/{_FULL}/*.safetensors")).read_bytes())
+    files = [root / UID / str(_FULL) / f"shard-{shard}-of-{SHARDS}.safetensors" for shard in range(SHARDS)]
     names = [str(file.relative_to(root)) for file in files]
     listed = tuple(ShardFileName(name, "0" * 64) for name in names)
-    path = write_manifest(root, Manifest(UID, 0, listed, ("d", "e")))
-    wanted = Wanted(UID, 0, 0, 3, 0)
+    path = write_manifest(root, Manifest(UID, _FULL, listed, ("d", "e")))
+    wanted = Wanted(UID, _FULL, 0, 3, 0)
 
     def decode(data: bytes) -> object:
         manifest, *contents = [*split(data), b"", b"", b""][: SHARDS + 1]
@@ -159,16 +155,17 @@ def _journal(root: Path) -> Target:
 def _private(root: Path) -> Target:
     """Return a target for a trainer's private state, of which anything damaged is skipped."""
     store = PrivateStore(root, LAYOUT, job_uid=UID)
-    rows = RowSet(np.arange(4, dtype=np.int64), np.ones((4, DIM), np.float32))
-    store.save(1, ModelState({}, {"users": rows}))
+    saved = {"users": np.arange(4, dtype=np.int64), "tags": words(1)}
+    store.save(1, ModelState({}, {n: RowSet(ids, np.ones((ids.size, DIM), np.float32)) for n, ids in saved.items()}))
     path = next(root.glob("*/*.safetensors"))
 
     def decode(data: bytes) -> None:
         path.write_bytes(data)
         loaded = store.load(1)
-        for name, found in loaded.rows.items():
-            values = np.zeros(LAYOUT[name].shape, np.float32)
-            values[found.ids] = found.values
+        for name, found in merge_rows(loaded.rows, loaded.rows).items():
+            if LAYOUT[name].kind is Kind.ROWS:
+                values = np.zeros(LAYOUT[name].shape, np.float32)
+                values[found.ids] = found.values
         if not loaded.rows:
             raise PassedOverError
 

@@ -17,7 +17,7 @@ from fljob_runtime.transport.exchange import answer_exchange, located
 from fljob_runtime.transport.framing import data_chunks, unpack
 from fljob_runtime.transport.row_ids import ids_to_proto
 from fljob_runtime.transport.shard_service import receive_push
-from fuzzing.model import make_shard, only_trainer, owned, push
+from fuzzing.model import commit, make_shard, only_trainer, owned, push
 from fuzzing.target import Target, join, plain, split
 
 _LAST_ATTEMPT = (1 << 32) - 1
@@ -69,7 +69,7 @@ def _push(name: str, shard: Shard, messages: list[bytes]) -> Target:
 
 
 def _exchange(shard: Shard) -> Target:
-    wanted = ids_to_proto({"items": owned()[:3]})
+    wanted = ids_to_proto(owned())
     headers = [pb.ExchangeHeader(sequence=k, members=2, share=0.5, wanted=wanted) for k in (1, 2)]
     asking = pb.ExchangeHeader(members=2, share=0.5, wanted=wanted)  # number 0: without data
     valid = [join(push(1, exchange=header)) for header in headers]
@@ -99,5 +99,7 @@ def _pull(shard: Shard) -> Target:
             arrays.append(model.rows(request.version, table, where))
         return list(data_chunks(arrays))
 
-    valid = pb.PullRequest(rows=ids_to_proto({"items": owned()[:3]})).SerializeToString()
-    return plain("pull", [valid], decode, TransportError, DecodeError)
+    for round_ in (1, 2):  # then some keyed rows are there, and some wait
+        commit(shard, round_)
+    valid = [pb.PullRequest(version=v, rows=ids_to_proto(owned())).SerializeToString() for v in (0, 2)]
+    return plain("pull", valid, decode, TransportError, DecodeError)
