@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from integration.operator_bed import Bed, Operator
+from integration.operator_bed import MERGE, Bed, Operator
 
 from fljob_api import names
+from fljob_operator.policies.renewal import RENEW_AFTER_S
 
 pytestmark = [pytest.mark.controllers, pytest.mark.timeout(180)]
 CHECKPOINT = {"persistentVolumeClaim": {"claimName": "models"}}
@@ -137,6 +139,22 @@ def test_a_lost_authority_and_certificate_begin_the_next_incarnation(bed: Bed, o
     issuers = {bed.get("Secret", names.tls_secret(child, uid, 2))["data"]["ca.crt"] for child in children}
     assert issuers == {authority}
     assert base64.b64decode(authority).startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+def test_certificates_past_two_thirds_of_their_life_begin_the_next_incarnation(bed: Bed, operator: Operator) -> None:
+    job = started(bed, operator, "long", checkpoint=CHECKPOINT)
+    uid = job["metadata"]["uid"]
+    before = bed.get("Secret", names.tls_secret("long-server-0", uid))["data"]
+    bed.tell_progress(job, 1, training={**TRAINING, "checkpoint": "version 2"})
+    operator.wait("the training", lambda: bed.condition("long", "Running")[0] == "True")
+    begun = datetime.now(UTC) - timedelta(seconds=RENEW_AFTER_S + 60)
+    change = {"status": {"resumeTime": begun.strftime("%Y-%m-%dT%H:%M:%SZ")}}
+    bed.call("PATCH", f"{bed.path('FLJob', 'long')}/status", change, MERGE)
+    operator.wait("the next incarnation", lambda: bed.num_jobs("long", 2) == 4)
+    operator.wait("its status", lambda: bed.status("long")["incarnation"] == 2)
+    after = bed.get("Secret", names.tls_secret("long-server-0", uid, 2))["data"]
+    assert after["ca.crt"] == before["ca.crt"]
+    assert after["tls.crt"] != before["tls.crt"]
 
 
 def test_an_object_of_somebody_else_is_spared_until_the_name_is_free(bed: Bed, operator: Operator) -> None:

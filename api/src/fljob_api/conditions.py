@@ -36,6 +36,7 @@ class Reason(StrEnum):
     FORMER_CHILD_TERMINATING = "FormerChildTerminating"
     NAME_TAKEN = "NameTaken"
     CERTIFICATES_LOST = "CertificatesLost"
+    CERTIFICATES_RENEWED = "CertificatesRenewed"
     QUORUM_PRESENT = "QuorumPresent"
     QUORUM_MISSING = "QuorumMissing"
     TRAINING = "Training"

@@ -1,7 +1,7 @@
 """Certificates of a job: one authority per job, one certificate per process. PEM bytes in, PEM bytes out.
 
-Used by the operator (Secrets) and the local backend (files). Nothing is written anywhere here, and nothing is
-renewed: a leaf outlives every job it is meant for (activeDeadlineSeconds is at most a year).
+Used by the operator (Secrets) and the local backend (files). Nothing is written anywhere here. A leaf outlives most
+jobs; for those that run on, the operator makes new ones (policies.renewal).
 """
 
 from __future__ import annotations

@@ -25,12 +25,16 @@ from fljob_operator.desired.roles import Member, members
 from fljob_operator.desired.support import claim_manifest, config_manifest, model_annotation, support_manifests
 from fljob_operator.events import between
 from fljob_operator.observed import JobView, Observed
-from fljob_operator.policies import cleanup, deadlines, suspension
+from fljob_operator.policies import cleanup, deadlines, renewal, suspension
 from fljob_operator.policies.failure import failed_trainers, failure
 from fljob_operator.policies.suspension import Step
 from fljob_operator.times import stamp
 
 WAIT_FOR_FORMER_S = 2.0
+_ANEW = {
+    Reason.CERTIFICATES_LOST: "the Secret of the job's authority is gone",
+    Reason.CERTIFICATES_RENEWED: "the certificates are past two thirds of their life",
+}
 
 
 def reconcile(
@@ -114,8 +118,9 @@ def _alive(job: FLJob, observed: Observed, now: datetime, defaults: Defaults) ->
     failed = failure(job, observed) or deadlines.overdue(job, observed, _trouble(observed)[1], now)
     if failed:
         return _fail(job, observed, now, failed)
-    if observed.authority_lost:
-        return _renew(job, observed, now)
+    reason = _certificates(job, observed, now, what)
+    if reason is not None:
+        return _renew(job, observed, now, reason)
     return _run(job, observed, now, defaults, pausing=what is Step.PAUSING)
 
 
@@ -133,15 +138,23 @@ def _next_incarnation(job: FLJob, now: datetime) -> FLJob:
     return job.model_copy(update={"status": job.status.model_copy(update=changes)})
 
 
-def _renew(job: FLJob, observed: Observed, now: datetime) -> Decision:
+def _certificates(job: FLJob, observed: Observed, now: datetime, what: Step) -> Reason | None:
+    """Return why all certificates must be made anew, if they must."""
+    if observed.authority_lost:
+        return Reason.CERTIFICATES_LOST
+    old = what is Step.ACTIVE and renewal.due(job, observed, now)
+    return Reason.CERTIFICATES_RENEWED if old else None
+
+
+def _renew(job: FLJob, observed: Observed, now: datetime, reason: Reason) -> Decision:
     """Stop all pods and begin the next incarnation, whose certificates are all new: peers refuse another authority's.
 
     Only the status is written beside, so that a killed operator never issues one old certificate more.
     """
-    what = "the Secret of the job's authority is gone: all certificates are made anew and the pods start again"
+    what = f"{_ANEW[reason]}: all certificates are made anew and the pods start again"
     words = [
         _accepted(),
-        word(ConditionType.RESOURCES_READY, False, Reason.CERTIFICATES_LOST, what),
+        word(ConditionType.RESOURCES_READY, False, reason, what),
         word(ConditionType.QUORUM_AVAILABLE, False, Reason.QUORUM_MISSING),
         word(ConditionType.RUNNING, False, Reason.STARTING),
     ]
