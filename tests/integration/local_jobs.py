@@ -93,10 +93,13 @@ class LocalJob:
         lines = (self.folder.checkpoint / self.config.uid / "journal.jsonl").read_text().splitlines()
         return [record for record in map(json.loads, lines) if record["kind"] == kind]
 
-    def metrics(self) -> list[tuple[int, float, float]]:
-        """Return (round, loss, AUC) of each round's evaluation, the last one of a round repeated, in full precision."""
+    def metrics(self, name: str = "AUC") -> list[tuple[int, float, float]]:
+        """Return (round, loss, AUC or another metric) of each round's evaluation, in full precision.
+
+        Of a round that was repeated it is the last one.
+        """
         last = {record["round"]: record["metrics"] for record in self.records("RoundEvaluated")}
-        return [(round_, metrics["Loss"], metrics["AUC"]) for round_, metrics in sorted(last.items())]
+        return [(round_, metrics["Loss"], metrics[name]) for round_, metrics in sorted(last.items())]
 
     def model(self) -> bytes:
         """Return the finished model's file."""

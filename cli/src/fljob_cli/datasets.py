@@ -56,6 +56,14 @@ def import_criteo(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
     _import_rows(out, lambda on_progress: run_import(source, out, CriteoImport(**chosen), on_progress=on_progress))
 
 
+def import_leaf(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
+    """Import LEAF's pictures and print what each site got."""
+    from fljob_runtime.data.pictures import LeafImport  # noqa: PLC0415 - heavy
+    from fljob_runtime.data.pictures import import_leaf as run_import  # noqa: PLC0415 - heavy
+
+    _import_rows(out, lambda on_progress: run_import(source, out, LeafImport(**chosen), on_progress=on_progress))
+
+
 def _import_rows(out: Path, run: Callable[[Callable[[str], None]], Mapping[str, SiteManifest]]) -> None:
     console = Console(stderr=True, highlight=False)
     with _data_errors(), console.status("reading", spinner="line") as status:
@@ -75,6 +83,17 @@ def generate_synthetic(out: Path, *, sites: int, seed: int, parameters: Mapping[
 
     with _data_errors():
         made = generate_sites(out, SyntheticParameters(**parameters), num_sites=sites, seed=seed)
+    _print_sites(made)
+    sys.stdout.write(f"{len(made)} sites under {out}\n")
+
+
+def generate_pictures(out: Path, *, sites: int, seed: int, parameters: Mapping[str, int]) -> None:
+    """Write the sites of synthetic pictures and print what each one got."""
+    from fljob_runtime.data import synthetic_pictures  # noqa: PLC0415 - heavy
+
+    with _data_errors():
+        chosen = synthetic_pictures.SyntheticPicturesParameters(**parameters)
+        made = synthetic_pictures.generate_sites(out, chosen, num_sites=sites, seed=seed)
     _print_sites(made)
     sys.stdout.write(f"{len(made)} sites under {out}\n")
 
@@ -125,14 +144,15 @@ def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
     for site in sites:
         m = site.manifest
         counts = (*(m.num_site_ids[name] for name in columns), m.num_train, m.num_samples, m.num_test)
-        rate = f"{site.positive_rate:.1%}"
+        rate = "" if site.positive_rate is None else f"{site.positive_rate:.1%}"
         table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
     console = _console()
     console.print(table)
     names = ((name if len(first.ids) > _COLUMNS else f"{name}s", count) for name, count in first.ids.items())
     sizes = ", ".join(f"{count:,} {name}" for name, count in names)
     numbers = f"; numbers: {', '.join(first.features)}" if first.features else ""
-    console.print(f"dataset {first.dataset}: {sizes} in all sites{numbers}")
+    classes = f"; {first.num_classes} classes" if first.num_classes > 2 else ""
+    console.print(f"dataset {first.dataset}: {sizes or 'no ids'} in all sites{numbers}{classes}")
     best = {site.manifest.best_auc for site in sites if site.manifest.best_auc is not None}
     if best:
         console.print(f"best AUC that any model can reach here: {min(best):.4f} to {max(best):.4f} by site")

@@ -19,12 +19,15 @@ T = TypeVar("T", bound=type)
 P = TypeVar("P", bound="ParametersModel")
 
 BUILT_IN_MODULES = (
+    "fljob_runtime.models.classifiers",
     "fljob_runtime.models.dlrm",
     "fljob_runtime.models.fm",
     "fljob_runtime.models.mf",
     "fljob_runtime.models.ncf",
     "fljob_runtime.data.movielens",
+    "fljob_runtime.data.pictures",
     "fljob_runtime.data.synthetic",
+    "fljob_runtime.data.synthetic_pictures",
     "fljob_runtime.data.tabular",
     "fljob_runtime.training.optimizers",
     "fljob_runtime.selection",

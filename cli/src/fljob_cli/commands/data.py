@@ -95,6 +95,26 @@ def criteo(  # noqa: PLR0913, PLR0917 - an option each
     import_criteo(source, out, {**chosen, "min_count": min_count, "max_index": max_index, "negatives": negatives})
 
 
+@importers.command()
+def leaf(  # noqa: PLR0913, PLR0917 - an option each
+    source: Annotated[Path, typer.Option(help="Folder of LEAF's .json files, or one with train/ and test/ of such.")],
+    out: Out,
+    partition: Annotated[str, typer.Option(help="equal: users dealt over the sites; user: each one a site.")] = "equal",
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites, unless they are users.")] = 10,
+    classes: Annotated[int, typer.Option(min=0, help="How many there are; 0: as many as the labels tell.")] = 0,
+    test_share: Annotated[float, typer.Option(help="Share of each user's pictures held out, without test/.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Draws sites and held-out pictures.")] = 0,
+) -> None:
+    """Spread the users of LEAF's FEMNIST, or of another set in its format, over sites, for the dataset `pictures`.
+
+    Example: fljob data import leaf --source femnist/data --sites 4 --classes 62 --out sites
+    """
+    from fljob_cli.datasets import import_leaf  # noqa: PLC0415 - heavy
+
+    chosen = {"partition": partition, "num_sites": sites, "classes": classes, "test_share": test_share, "seed": seed}
+    import_leaf(source, out, chosen)
+
+
 @generators.command()
 def synthetic(
     out: Out,
@@ -112,6 +132,26 @@ def synthetic(
 
     parameters = {"users_per_site": users_per_site, "items": items, "samples_per_user": samples_per_user}
     generate_synthetic(out, sites=sites, seed=seed, parameters=parameters)
+
+
+@generators.command()
+def pictures(  # noqa: PLR0913, PLR0917 - an option each
+    out: Out,
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,
+    classes: Annotated[int, typer.Option(min=2)] = 10,
+    samples_per_site: Annotated[int, typer.Option(min=1)] = 500,
+    side: Annotated[int, typer.Option(min=1, help="Rows and columns of a picture.")] = 28,
+    separation: Annotated[int, typer.Option(min=0, help="Of two classes, in deviations of the noise.")] = 8,
+) -> None:
+    """Write the sites of the dataset synthetic-pictures as files, for the dataset `pictures`.
+
+    Example: fljob data generate pictures --sites 4 --out sites
+    """
+    from fljob_cli.datasets import generate_pictures  # noqa: PLC0415 - heavy
+
+    parameters = {"classes": classes, "samples_per_site": samples_per_site, "side": side, "separation": separation}
+    generate_pictures(out, sites=sites, seed=seed, parameters=parameters)
 
 
 @app.command()

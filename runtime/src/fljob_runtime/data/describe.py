@@ -11,10 +11,10 @@ from fljob_runtime.data.store import MANIFEST, SiteManifest, read_manifest, read
 
 @dataclass(frozen=True)
 class SiteDescription:
-    """One site: its manifest, and the share of positive labels."""
+    """One site: its manifest, and the share of positive labels, None where they are no clicks."""
 
     manifest: SiteManifest
-    positive_rate: float
+    positive_rate: float | None
 
 
 def describe_folder(folder: Path) -> tuple[SiteDescription, ...]:
@@ -33,8 +33,9 @@ def describe_folder(folder: Path) -> tuple[SiteDescription, ...]:
 def _describe(folder: Path) -> SiteDescription:
     manifest = read_manifest(folder)
     tables = read_tables(folder, manifest)
+    rate = None
     if manifest.negatives_per_positive:
         rate = 1.0 / (1 + manifest.negatives_per_positive)
-    else:
+    elif manifest.num_classes == 2:
         rate = float(tables.train["label"].mean())
     return SiteDescription(manifest, rate)

@@ -18,10 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fljob_runtime.data import partition
-from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, LabelledRows
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
+from fljob_runtime.data.folder_rows import FolderRows
+from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
 from fljob_runtime.data.table_files import SourceTable, read_source
 from fljob_runtime.registry import NoParameters, RegistryKind, register
 
@@ -31,22 +30,10 @@ _MAX_SITES = 128
 
 
 @register(RegistryKind.DATASET, "tabular", NoParameters)
-class Tabular(LabelledRows):
+class Tabular(FolderRows):
     """One site's labelled rows."""
 
-    needs_folder: ClassVar[bool] = True
-
-    def __init__(self, parameters: NoParameters, request: OpenRequest) -> None:  # noqa: ARG002 - one signature for all
-        if request.folder is None:
-            raise DataError(request.site, "the tabular dataset needs a folder: set trainers[].data, or --data-root")
-        manifest = read_manifest(request.folder)
-        if manifest.negatives_per_positive:
-            raise DataError(request.folder, f"holds dataset {manifest.dataset!r} without labels, not tabular data")
-        tables = read_tables(request.folder, manifest)
-        self.schema = manifest.schema
-        names = manifest.columns
-        self._train = Examples({name: tables.train[name] for name in names}, tables.train["label"])
-        self._held_out = HeldOut(Examples({name: tables.test[name] for name in names}, tables.test["label"]))
+    NAME: ClassVar[str] = "tabular"
 
 
 @dataclass(frozen=True)
@@ -150,7 +137,7 @@ def _spread(table: SourceTable, columns: Mapping[str, NDArray[Any]], plan: Table
 def _by_column(table: SourceTable, column: str) -> tuple[list[str], NDArray[np.int64]]:
     values, _ = table.ids(column)
     spelled = pc.unique(table.column(column).cast(pa.string())).to_pylist()
-    names = [f"site-{_plain(text)}" for text in spelled]
+    names = [f"site-{plain_name(text)}" for text in spelled]
     if len(names) > _MAX_SITES:
         problem = f"{len(names)} different values; a job has {_MAX_SITES} trainers at most: choose another column"
         raise DataError(table.path, problem, column=column)
@@ -160,7 +147,7 @@ def _by_column(table: SourceTable, column: str) -> tuple[list[str], NDArray[np.i
     return names, values
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
     """Return text as a part of a trainer's name: lower case letters without accents, digits, dashes."""
     bare = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub("[^a-z0-9]+", "-", bare).strip("-")

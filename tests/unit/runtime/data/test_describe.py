@@ -31,7 +31,9 @@ def test_the_positive_rate_follows_from_the_negatives_drawn(tmp_path: Path) -> N
 
 def test_the_positive_rate_of_labelled_data_is_counted(tmp_path: Path) -> None:
     generate_sites(tmp_path, SyntheticParameters(users_per_site=2, items=5, scale=0), num_sites=1, seed=0)
-    assert 0.0 < describe_folder(tmp_path)[0].positive_rate < 1.0
+    rate = describe_folder(tmp_path)[0].positive_rate
+    assert rate is not None
+    assert 0.0 < rate < 1.0
 
 
 def test_a_damaged_site_is_told_rather_than_described(tmp_path: Path) -> None:
