@@ -1,10 +1,11 @@
 """Where the time goes: the functions that cost most CPU of their own, path by path. `make profile`.
 
-    python bench/hot_paths.py [--paths round intake commit pull geo report] [--top 8] [--scale 1.0]
+    python bench/hot_paths.py [--paths round beside intake commit pull geo report] [--top 8] [--scale 1.0]
 
 cProfile with the process's CPU clock, so that a busy machine changes little. Each path is the real code, called in this
-process without gRPC: a trainer's round on the local benchmark's data; a shard that takes in, commits, adds (Geo) and
-gathers 20,000 rows of a table of a million; a coordinator that takes in the reports of ten trainers. Asserts nothing.
+process without gRPC: a trainer's round on the local benchmark's data, and the same without the training itself; a shard
+that takes in, commits, adds (Geo) and gathers 20,000 rows of a table of a million; a coordinator that takes in the
+reports of ten trainers. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.messages import TrainReport
 from fljob_runtime.metrics.sums import MetricSums
 from fljob_runtime.models.base import make_model
-from fljob_runtime.parameters import ModelState
-from fljob_runtime.training.local import LocalTrainer, TrainPlan
+from fljob_runtime.roles.progress_view import check_metrics, summarise
+from fljob_runtime.training.local import LocalTrainer, LocalUpdate, TrainPlan
 from fljob_runtime.transport.conversion import report_from_proto, report_to_proto
 from fljob_runtime.transport.encode import encode_update
 from fljob_runtime.transport.framing import data_chunks
@@ -40,25 +41,51 @@ ROWS, TOUCHED, REPEATS = 1_000_000, 20_000, 20
 Step = Callable[[], object]
 
 
-def trainer_round(_: Path, __: int) -> Iterator[Step]:
-    """A trainer's round without the network: which rows, load, train, encode."""
+def _local_trainer() -> LocalTrainer:
     job = manifests.load(Path(__file__).parent / "local.yaml")
     registry.load()
     spec = job.spec
     request = OpenRequest(spec.trainers[0].name, 0, len(spec.trainers), spec.seed, None)
     data = open_dataset(spec.dataset.name, spec.dataset.parameters, request)
     model = make_model(spec.model.name, spec.model.parameters, data.schema, spec.seed)
-    trainer = LocalTrainer(model, model.layout(), data, TrainPlan.of(spec, "site-0"))
+    return LocalTrainer(model, model.layout(), data, TrainPlan.of(spec, "site-0"))
+
+
+def trainer_round(_: Path, __: int) -> Iterator[Step]:
+    """A trainer's round without the network: which rows, load, train, encode, evaluate."""
+    trainer = _local_trainer()
 
     def once(number: int) -> None:
-        wanted = trainer.needed_rows(number, evaluation=True)
-        trainer.load(trainer.values(wanted))
-        state: ModelState = trainer.train(number).state
-        for payload in encode_update(trainer.layout, state, 2):
-            list(data_chunks(payload.arrays))
+        _prepare(trainer, number)
+        _tell(trainer, trainer.train(number))
 
     for number in range(1, 6):
         yield lambda number=number: once(number)
+
+
+def beside_training(_: Path, __: int) -> Iterator[Step]:
+    """The same round without the training: which rows, load, encode, evaluate, sums as bytes."""
+    trainer = _local_trainer()
+    update = trainer.train(1)
+
+    def once(number: int) -> None:
+        _prepare(trainer, number)
+        _tell(trainer, update)
+
+    for number in range(2, 2 + REPEATS):
+        yield lambda number=number: once(number)
+
+
+def _prepare(trainer: LocalTrainer, number: int) -> None:
+    wanted = trainer.needed_rows(number, evaluation=True)
+    trainer.load(trainer.values(wanted))
+
+
+def _tell(trainer: LocalTrainer, update: LocalUpdate) -> None:
+    for payload in encode_update(trainer.layout, update.state, 2):
+        list(data_chunks(payload.arrays))
+    update.metrics.to_bytes()
+    trainer.evaluate().sums.to_bytes()
 
 
 def intake(scratch: Path, rows: int) -> Iterator[Step]:
@@ -95,26 +122,34 @@ def geo(scratch: Path, rows: int) -> Iterator[Step]:
 
 
 def report(_: Path, __: int) -> Iterator[Step]:
-    """Reports of ten trainers decoded and their sums put together."""
+    """Reports of ten trainers decoded, checked, and their sums put together."""
     random = np.random.default_rng(0)
-    scores, labels = random.normal(size=65_536).astype(np.float32), random.integers(0, 2, 65_536).astype(np.float32)
-    sums = MetricSums.of(scores, labels).to_bytes()
-    proto = report_to_proto(TrainReport(1, 1, (), 50_000, metrics=sums)).SerializeToString()
     kind = type(report_to_proto(TrainReport(1, 1, (), 50_000)))
 
-    def once() -> None:
-        total = MetricSums()
-        for _ in range(10):
-            received = report_from_proto(kind.FromString(proto))
-            assert isinstance(received, TrainReport)
-            total = total.merge(MetricSums.from_bytes(received.metrics))
-        total.compute()
+    def sent() -> bytes:
+        scores, labels = random.normal(size=65_536).astype(np.float32), random.integers(0, 2, 65_536).astype(np.float32)
+        sums = MetricSums.of(scores, labels).to_bytes()
+        return report_to_proto(TrainReport(1, 1, (), 50_000, metrics=sums)).SerializeToString()
+
+    def once(protos: list[bytes]) -> None:
+        received = [report_from_proto(kind.FromString(proto)) for proto in protos]
+        sums = [one.metrics for one in received if isinstance(one, TrainReport) and not check_metrics(one.metrics)]
+        summarise(sums)
 
     for _ in range(REPEATS):
-        yield once
+        protos = [sent() for _ in range(10)]
+        yield lambda protos=protos: once(protos)
 
 
-PATHS = {"round": trainer_round, "intake": intake, "commit": commit, "pull": pull, "geo": geo, "report": report}
+PATHS = {
+    "round": trainer_round,
+    "beside": beside_training,
+    "intake": intake,
+    "commit": commit,
+    "pull": pull,
+    "geo": geo,
+    "report": report,
+}
 
 
 def profiled(steps: Iterator[Step]) -> tuple[float, list[tuple[float, str]]]:

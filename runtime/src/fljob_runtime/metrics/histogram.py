@@ -8,7 +8,6 @@ See docs/decisions/003. Used by MetricSums.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ WANTED_BOUND = 5e-4
 MIN_EXPONENT = -4
 MAX_EXPONENT = 24
 LOGIT_LIMIT = 32.0
+_BITS = 63  # of a cell
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,18 @@ class DyadicHistogram:
         """Return the same counts on the grid of a smaller exponent."""
         if exponent >= self.exponent or len(self.cells) == 0:
             return self if exponent >= self.exponent else DyadicHistogram(exponent, *self._columns())
-        cells, first = np.unique(self.cells >> (self.exponent - exponent), return_index=True)
-        return DyadicHistogram(
-            exponent, cells, np.add.reduceat(self.positives, first), np.add.reduceat(self.negatives, first)
-        )
+        return _grouped(exponent, self.cells >> (self.exponent - exponent), self.positives, self.negatives)
 
     def bounded(self, max_cells: int = MAX_CELLS) -> DyadicHistogram:
         """Return the finest coarsening with at most `max_cells` occupied cells."""
-        exponent = self.exponent
-        while exponent > MIN_EXPONENT and _num_cells(self.cells, self.exponent - exponent) > max_cells:
-            exponent -= 1
-        return self.coarsened(exponent)
+        if len(self.cells) <= max_cells:
+            return self
+        # Two neighbours are one cell when all bits in which they differ are shifted away.
+        apart = np.frexp((self.cells[1:] ^ self.cells[:-1]).astype(np.float64))[1]
+        apart[(self.cells[1:] >= 0) & (self.cells[:-1] < 0)] = _BITS  # the sign never is
+        num_below = np.cumsum(np.bincount(apart, minlength=_BITS + 1))
+        shift = int(np.searchsorted(num_below, len(self.cells) - max_cells))
+        return self.coarsened(max(self.exponent - shift, MIN_EXPONENT))
 
     def merge(self, other: DyadicHistogram) -> DyadicHistogram:
         """Return the sum of both on the coarser of the two grids, or coarser still to stay in MAX_MERGED_CELLS.
@@ -83,12 +84,10 @@ class DyadicHistogram:
             other.exponent if len(other.cells) else self.exponent,
         )
         a, b = self.coarsened(exponent), other.coarsened(exponent)
-        cells, where = np.unique(np.concatenate([a.cells, b.cells]), return_inverse=True)
-        positives = np.zeros(len(cells), np.int64)
-        negatives = np.zeros(len(cells), np.int64)
-        np.add.at(positives, where, np.concatenate([a.positives, b.positives]))
-        np.add.at(negatives, where, np.concatenate([a.negatives, b.negatives]))
-        return DyadicHistogram(exponent, cells, positives, negatives).bounded(MAX_MERGED_CELLS)
+        cells, positives, negatives = (np.concatenate(both) for both in zip(a._columns(), b._columns(), strict=True))
+        order = np.argsort(cells, kind="stable")  # two runs in order: one pass
+        merged = _grouped(exponent, cells[order], positives[order], negatives[order])
+        return merged.bounded(MAX_MERGED_CELLS)
 
     def auc(self) -> float:
         """Return the area under the ROC curve, pairs within a cell counting half; NaN without both classes."""
@@ -134,16 +133,22 @@ def _share(part: float, whole: float) -> float:
     return float(part) / float(whole) if whole else float("nan")
 
 
-def _num_cells(sorted_cells: NDArray[np.int64], shift: int) -> int:
-    return int(np.count_nonzero(np.diff(sorted_cells >> shift))) + 1
+def _grouped(
+    exponent: int, cells: NDArray[np.int64], positives: NDArray[np.int64], negatives: NDArray[np.int64]
+) -> DyadicHistogram:
+    """Return the histogram of sorted cells, of which some may be given more than once."""
+    if len(cells) == 0:
+        return DyadicHistogram(exponent, cells, positives, negatives)
+    first = np.flatnonzero(np.concatenate([[True], cells[1:] != cells[:-1]]))
+    return DyadicHistogram(exponent, cells[first], np.add.reduceat(positives, first), np.add.reduceat(negatives, first))
 
 
-def _count(
-    keys: NDArray[Any], labels: NDArray[np.floating]
-) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+def _count(keys: NDArray[np.int64], labels: NDArray[np.floating]) -> tuple[NDArray[np.int64], ...]:
     """Return the distinct keys [C], sorted, and how many positives and negatives have each; keys [n], n > 0."""
-    order = np.argsort(keys)
-    ordered, ones = keys[order], (np.asarray(labels) > 0.5)[order].astype(np.int64)
+    marked = keys << 1  # with the label in the lowest bit, numbers alone are sorted, in half the time
+    marked |= np.asarray(labels) > 0.5
+    marked.sort()
+    ordered, ones = marked >> 1, marked & 1
     first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     positives = np.add.reduceat(ones, first)
     return ordered[first], positives, np.diff(first, append=len(keys)) - positives
@@ -153,5 +158,15 @@ def exact_auc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> flo
     """Return the exact AUC of scores [n] with labels [n] in {0, 1}; ties count half; NaN without both classes."""
     if len(scores) == 0:
         return float("nan")
-    values, positives, negatives = _count(scores, labels)
-    return DyadicHistogram(MAX_EXPONENT, np.arange(len(values)), positives, negatives).auc()
+    cells, positives, negatives = _count(_in_order(scores), labels)
+    return DyadicHistogram(MAX_EXPONENT, cells, positives, negatives).auc()
+
+
+def _in_order(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return numbers far from the ends of int64 that compare as the scores do."""
+    if scores.dtype != np.float32:
+        ranks: NDArray[np.int64] = np.unique(scores, return_inverse=True)[1].astype(np.int64, copy=False)
+        return ranks
+    bits: NDArray[np.int32] = (scores + np.float32(0.0)).view(np.int32)  # the sum makes a 0 of -0
+    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)  # negative numbers grow with their other bits
+    return bits.astype(np.int64)

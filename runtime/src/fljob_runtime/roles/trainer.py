@@ -309,7 +309,7 @@ class Trainer:
         evaluation = self._local.evaluate()
         seconds = time.monotonic() - started
         self._around.report(EvaluateReport(wanted.version, evaluation.sums.to_bytes(), seconds))
-        self._around.metrics.evaluated(evaluation.sums.compute().loss, evaluation.auc)
+        self._around.metrics.evaluated(evaluation.sums.mean_loss, evaluation.auc)
 
     def _committed(self, instruction: Committed) -> None:
         """Forget the update of the round, and what it left here if it did not count.

@@ -25,7 +25,7 @@ class Digest:
     def update(self, data: memoryview) -> None:
         """Add bytes of the present array."""
         self._array.update(data)
-        self._length += len(data)
+        self._length += data.nbytes
 
     def end_array(self) -> None:
         """Close the present array: its length is part of the digest."""
@@ -42,6 +42,6 @@ def digest_of(arrays: Iterable[NDArray[np.generic]], *, previous: str = "") -> s
     """Return the hex digest of the arrays' bytes in order; `previous` chains it to an earlier one."""
     digest = Digest(previous)
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(array).data)
         digest.end_array()
     return digest.hexdigest()

@@ -7,7 +7,7 @@ in the same order whatever the block, the number of shards or the order of arriv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,13 +39,21 @@ class FoldedRows:
     """Some rows of one table: positions [n] within the shard's part, sorted; values [n, D].
 
     The positions of a keyed table's rows are their ids. state: arrays [n, D] of the server optimizer's state, where the
-    rows were stepped. unadmitted: of a keyed table only.
+    rows were stepped. unadmitted: of a keyed table only. borrowed: positions and values are an update's own memory, to
+    be read before that is given back and not to be kept or changed.
     """
 
     positions: Int64Array
     values: Float32Array
     state: tuple[Float32Array, ...] = ()
     unadmitted: Unadmitted | None = None
+    borrowed: bool = False
+
+    def owned(self) -> FoldedRows:
+        """Return the same in memory of its own."""
+        if not self.borrowed:
+            return self
+        return replace(self, positions=self.positions.copy(), values=self.values.copy(), borrowed=False)
 
     @property
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
@@ -74,12 +82,14 @@ def fold_rows(updates: Sequence[StagedRows], current: Float32Array, *, over_all:
 
     over_all: 0 to average over the updates that touched the row; else the weight of all clients together,
     where weights are the clients' and who did not touch a row counts with its current value.
+    The rows of one update alone are its values, not copied; a 0 is made of each -0 among them, in place.
     """
+    if len(updates) == 1 and over_all == 0.0 and _comes_back(updates[0].weights):
+        values = updates[0].values
+        values += np.float32(0.0)  # the sum begins with 0, which makes a 0 of -0
+        return FoldedRows(updates[0].positions, values, borrowed=True)
     touched = _union([update.positions for update in updates], len(current))
     values = np.empty((touched.size, current.shape[1]), np.float32)
-    if len(updates) == 1 and over_all == 0.0 and _comes_back(updates[0].weights):
-        np.add(updates[0].values, np.float32(0.0), out=values)  # the sum begins with 0, which makes a 0 of -0
-        return FoldedRows(touched, values)
     step = max(1, _BLOCK_ELEMENTS // current.shape[1])
     cuts = [[*np.searchsorted(u.positions, touched[::step]).tolist(), len(u.positions)] for u in updates]
     for block, start in enumerate(range(0, touched.size, step)):

@@ -175,6 +175,9 @@ class KeyedTable:
         self._count(rows.unadmitted, made.size, expired.keys.size)
         return Overwritten(*_joined(old, expired), made, waiting)
 
+    def forget(self, old: Overwritten) -> None:
+        """Do nothing: a plain table would use the memory again."""
+
     def put_back(self, old: Overwritten) -> None:
         """Undo a swap."""
         self._rows.remove(old.made)

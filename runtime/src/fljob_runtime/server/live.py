@@ -21,6 +21,7 @@ from fljob_runtime.server.staging import Staged
 from fljob_runtime.server.versions import ShardModel
 from fljob_runtime.server.work import Work
 
+_MARKED_AT_ONCE = 1 << 16  # rows
 STEP_WAIT_S = 20.0  # then the trainer asks again, so that a call never outlives its caller for long
 
 
@@ -74,7 +75,7 @@ class LiveRound:
         self._max_staleness = max_staleness
         self._state = base.live_state()
         self._drafts = base.drafts()
-        self._touched = {name: np.zeros(len(table), np.bool_) for name, table in self._state.tables.items()}
+        self._touched = {n: Touched(len(t)) for n, t in self._state.tables.items() if n not in self._drafts}
         self._members: dict[str, _Member] = {}
         self._waiting: dict[str, tuple[Exchange, Staged]] = {}
         self._expected = 0
@@ -122,7 +123,7 @@ class LiveRound:
     def cut(self) -> tuple[LiveState, dict[str, FoldedRows]]:
         """End the round; return its values and, by table, the rows that were changed with the state of them."""
         self.end(f"round {self.round} is committed")
-        changed = {name: np.flatnonzero(mask) for name, mask in self._touched.items() if name not in self._drafts}
+        changed = {name: touched.positions() for name, touched in self._touched.items()}
         rows = {name: _folded(self._state, name, where) for name, where in changed.items() if where.size}
         return self._state, rows | {name: draft.folded() for name, draft in self._drafts.items()}
 
@@ -180,8 +181,8 @@ class LiveRound:
             self._rule.apply(self._state, contributions)
         for contribution in contributions:
             for name, rows in contribution.rows.items():
-                if name not in self._drafts:
-                    self._touched[name][rows.ids] = True
+                if name in self._touched:
+                    self._touched[name].add(rows.ids)
         self._changes += 1
 
     def _entered(self, name: str, contributions: Sequence[Contribution]) -> list[Contribution]:
@@ -204,6 +205,32 @@ class LiveRound:
     def _check_open(self) -> None:
         if self._ended:
             raise StaleError(self._ended)
+
+
+class Touched:
+    """Which rows of a plain table were changed, marked many calls at a time: the marks are in the cache then."""
+
+    def __init__(self, num_rows: int) -> None:
+        self._marked = np.zeros(num_rows, np.bool_)
+        self._added: list[Int64Array] = []
+        self._room = _MARKED_AT_ONCE
+
+    def add(self, positions: Int64Array) -> None:
+        """Note rows by position."""
+        self._added.append(positions.copy())
+        self._room -= positions.size
+        if self._room < 0:
+            self._mark()
+
+    def positions(self) -> Int64Array:
+        """Return the sorted positions of all rows noted."""
+        self._mark()
+        return np.flatnonzero(self._marked)
+
+    def _mark(self) -> None:
+        for positions in self._added:
+            self._marked[positions] = True
+        self._added, self._room = [], _MARKED_AT_ONCE
 
 
 def _contribution(asked: Exchange, staged: Staged) -> Contribution:

@@ -6,6 +6,7 @@ Used by `shard`, which decides of what and when; `round_mean` and `algorithms` h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fljob_runtime.algorithms.algorithm import FEDAVG
@@ -51,7 +52,7 @@ def append(
     before = model.layout.digest if first else model.digest(model.newest)
     digest = digest_of([dense, *changed], previous=before)
     if first:
-        model.install(0, dense, {name: folded.values for name, folded in rows.items()}, digest)
+        model.install(0, dense, {name: folded.owned().values for name, folded in rows.items()}, digest)
     else:
         model.advance(dense, rows, digest, slots)
 
@@ -64,9 +65,10 @@ def _rows(
     drawn = model.draw(name, [rows for _, rows in touching])
     places = [i for i, _ in touching]
     folded = mean.table(name, drawn.parts[0], list(zip(places, drawn.updates, strict=True)))
-    values, state = folded.values, list[Float32Array]()
     if stepping is not None and stepping.optimizer is not None:
         values, *state = [part.take(folded.positions, axis=0) for part in drawn.parts]
         stepping.optimizer.step(values, folded.values - values, state)
-    keys = folded.positions if drawn.keys is None else drawn.keys.take(folded.positions)
-    return FoldedRows(keys, values, tuple(state), drawn.unadmitted)
+        folded = FoldedRows(folded.owned().positions, values, tuple(state))
+    if drawn.keys is None:
+        return folded
+    return replace(folded, positions=drawn.keys.take(folded.positions), unadmitted=drawn.unadmitted)

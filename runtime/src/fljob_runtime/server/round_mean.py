@@ -76,6 +76,7 @@ class RoundMean:
             far = np.full(len(folded.positions), part * self._stretch)
         some = np.flatnonzero(np.abs(far - 1.0) > _NEAR)
         if some.size:
+            folded = folded.owned()
             values = folded.values[some]
             _go(values, old[folded.positions[some]], far[some, None].astype(np.float32))
             folded.values[some] = values

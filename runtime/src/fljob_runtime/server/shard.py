@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -295,9 +295,8 @@ class Shard:
             return self._cut(round_, accepted)
         with self._lock:
             staged = [self._staged.get(named.trainer) for named in accepted]
-        wanted = [replace(named, round=named.round or round_) for named in accepted]
-        found = [update for update, named in zip(staged, wanted, strict=True) if _is(update, named)]
-        updates = [update for update in found if update is not None]
+        found = zip(staged, accepted, strict=True)
+        updates = [update for update, named in found if update is not None and _is(update, named, round_)]
         if len(updates) < len(accepted):
             present = {update.header.trainer for update in updates}
             return tuple(named.trainer for named in accepted if named.trainer not in present)
@@ -438,9 +437,6 @@ def _saver(config: ShardConfig) -> Saver | None:
     return Saver(config.checkpoint, Place(config.job_uid, config.shard, config.num_shards, len(config.slots)))
 
 
-def _is(update: Staged | None, named: Named) -> bool:
-    return update is not None and (update.header.round, update.header.attempt, update.digest) == (
-        named.round,
-        named.attempt,
-        named.digest,
-    )
+def _is(update: Staged, named: Named, round_: int) -> bool:
+    header = update.header
+    return (header.round, header.attempt, update.digest) == (named.round or round_, named.attempt, named.digest)

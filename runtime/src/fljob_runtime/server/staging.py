@@ -113,7 +113,7 @@ class Locator(Protocol):
     """Turns row ids of a table into positions within the shard's part."""
 
     def __call__(self, table: str, ids: Int64Array) -> Int64Array:
-        """Return positions; raises MalformedError for ids out of range or of another shard."""
+        """Return positions; raises MalformedError for ids out of order or range, or of another shard."""
         ...
 
 
@@ -316,9 +316,9 @@ class Intake:
         for block in self._decoded:
             out, name = by_name[block.name, block.kind], block.name
             if block.kind is BlockKind.ROW_IDS:
-                out.view(np.int64)[:] = unpack_ids(by_name[name, BlockKind.PACKED_IDS], block.num_rows)
+                unpack_ids(by_name[name, BlockKind.PACKED_IDS], block.num_rows, out.view(np.int64))
             elif block.kind is BlockKind.ROW_WEIGHTS:
-                out.view(np.float64)[:] = unpack_weights(by_name[name, BlockKind.PACKED_WEIGHTS], block.num_rows)
+                unpack_weights(by_name[name, BlockKind.PACKED_WEIGHTS], block.num_rows, out.view(np.float64))
             elif self._chain is not None:
                 self._chain.decode(by_name[name, BlockKind.CODED], out.view(np.float32), self._key(name))
 
@@ -345,12 +345,13 @@ class Intake:
 
     def _rows(self, spec: ParamSpec, by_name: Mapping[tuple[str, BlockKind], _UINT8], locate: Locator) -> StagedRows:
         name = spec.name
-        ids = by_name[name, BlockKind.ROW_IDS].view(np.int64)
+        ids = by_name[name, BlockKind.ROW_IDS].view(np.int64)  # sorted and unique: unpack_ids returns no others
         values = by_name[name, BlockKind.ROW_VALUES].view(np.float32).reshape(-1, spec.dim)
         weights = by_name[name, BlockKind.ROW_WEIGHTS].view(np.float64)
-        if not (np.isfinite(weights).all() and (weights > 0).all()):
+        if not (weights.min() > 0.0 and weights.max() < np.inf):  # neither holds where one is not a number
             raise MalformedError(f"table {name}: row weights must be finite and above 0")
-        check_sorted(name, ids, None if spec.kind is Kind.KEYED else spec.shape[0])
+        if spec.kind is not Kind.KEYED and not (ids[0] >= 0 and ids[-1] < spec.shape[0]):
+            raise MalformedError(_out_of_order(name, spec.shape[0]))
         return StagedRows(locate(name, ids), values, weights)
 
 
@@ -358,8 +359,12 @@ def check_sorted(table: str, ids: Int64Array, num_rows: int | None = None) -> No
     """Raise MalformedError unless ids are sorted, unique and in [0, num_rows); None: of a keyed table."""
     if ids.size == 0 or _fits(ids, num_rows):
         return
+    raise MalformedError(_out_of_order(table, num_rows))
+
+
+def _out_of_order(table: str, num_rows: int | None) -> str:
     of = "" if num_rows is None else f" and in [0, {num_rows})"
-    raise MalformedError(f"table {table}: ids must be sorted, unique{of}")
+    return f"table {table}: ids must be sorted, unique{of}"
 
 
 def _fits(ids: Int64Array, num_rows: int | None) -> bool:

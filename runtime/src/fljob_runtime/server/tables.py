@@ -58,17 +58,18 @@ class RowTable:
         self.spec = spec
         self._slots = tuple(slots)
         self._owned = None if num_shards == 1 else owned
-        self._index = None if num_shards == 1 else _inverse(owned, spec.shape[0])
+        self._ranks = None if num_shards == 1 else _Ranks(owned, spec.shape[0])
         self.parts: list[Float32Array] = [np.zeros((owned.size, spec.dim), np.float32)]
         self.versions: Int32Array = np.zeros(owned.size, np.int32)
+        self._idle: Float32Array | None = None
 
     def locate(self, ids: Int64Array) -> Int64Array:
         """Return the keys of row ids; raises MalformedError for ids out of order or range, or of another shard."""
         check_sorted(self.spec.name, ids, self.spec.shape[0])
-        if self._index is None:
+        if self._ranks is None:
             return ids
-        keys = self._index[ids]
-        if (keys < 0).any():
+        keys = self._ranks.of(ids)
+        if keys is None:
             name = self.spec.name
             raise MalformedError(f"table {name}: ids of another shard; place rows by the hash of (table, id)")
         return keys
@@ -96,13 +97,28 @@ class RowTable:
         return self.parts[part].take(keys, axis=0)
 
     def swap(self, rows: FoldedRows, version: int) -> Overwritten:
-        """Write rows, as of this version; return what they were, in the memory of what is written."""
-        keys, given = rows.positions, (rows.values, *rows.state)
-        for part, values in zip(self.parts, given, strict=False):
-            _swap(part, keys, values)
-        old = Overwritten(keys, given, self.versions.take(keys))
+        """Write rows, as of this version; return what they were, where it may be in the memory of what is written."""
+        old: tuple[Float32Array, ...]
+        if rows.borrowed:
+            keys, old = rows.positions.copy(), (self._memory(len(rows.positions)),)
+        else:
+            keys, old = rows.positions, (rows.values, *rows.state)
+        for part, values, kept in zip(self.parts, (rows.values, *rows.state), old, strict=False):
+            _swap(part, keys, values, kept)
+        versions = self.versions.take(keys)
         self.versions[keys] = version
-        return old
+        return Overwritten(keys, old, versions)
+
+    def forget(self, old: Overwritten) -> None:
+        """Take back what `swap` returned; its memory serves again: fresh memory costs as much as the copy into it."""
+        self._idle = old.parts[0]
+
+    def _memory(self, num_rows: int) -> Float32Array:
+        """Return room for rows: what was taken back last, if it is large enough and not much too large."""
+        idle, self._idle = self._idle, None
+        if idle is not None and num_rows <= len(idle) <= 2 * num_rows:
+            return idle[:num_rows]
+        return np.empty((num_rows, self.spec.dim), np.float32)
 
     def put_back(self, old: Overwritten) -> None:
         """Undo a swap."""
@@ -123,18 +139,45 @@ class RowTable:
         return np.flatnonzero(self.versions > version)
 
 
-def _swap(table: Float32Array, keys: Int64Array, values: Float32Array) -> None:
-    """Exchange rows of a table [N, D] for others [n, D], block by block: what is written is in the cache then."""
+def _swap(table: Float32Array, keys: Int64Array, values: Float32Array, old: Float32Array) -> None:
+    """Write rows [n, D] of a table [N, D] and put into `old`, which may be the same memory, what they were.
+
+    Block by block: what is written is in the cache then. keys: all in [0, N), as `locate` has seen to.
+    """
     step, written, given = max(1, _SWAP_ELEMENTS // table.shape[1]), whole_rows(table), whole_rows(values)
     for start in range(0, len(keys), step):
-        block = slice(start, start + step)
-        old = table.take(keys[block], axis=0)
-        written[keys[block]] = given[block]
-        values[block] = old
+        block = keys[start : start + step]
+        if old is values:
+            kept = table.take(block, axis=0)
+            written[block] = given[start : start + step]
+            old[start : start + step] = kept
+        else:
+            table.take(block, axis=0, out=old[start : start + step], mode="clip")
+            written[block] = given[start : start + step]
 
 
-def _inverse(owned: Int64Array, num_rows: int) -> Int64Array:
-    """Return id → position, -1 where the row is another shard's."""
-    index = np.full(num_rows, -1, np.int64)
-    index[owned] = np.arange(owned.size)
-    return index
+class _Ranks:
+    """Where among the owned ids of [0, N) each stands: a bit an id, and how many come before each word of 64.
+
+    A few bits an id, which stay in the cache where an array of positions would not.
+    """
+
+    def __init__(self, owned: Int64Array, num_rows: int) -> None:
+        bits = np.zeros(-(-num_rows // 64) * 64, np.bool_)
+        bits[owned] = True
+        self._words = np.packbits(bits, bitorder="little").view("<u8")
+        counts = np.bitwise_count(self._words)
+        self._before = np.cumsum(counts, dtype=np.int64) - counts - 1
+
+    def of(self, ids: Int64Array) -> Int64Array | None:
+        """Return the rank of each id, all in [0, N); None where one is not owned."""
+        at = ids >> 6
+        words = self._words.take(at)
+        past = ~ids
+        past &= 63
+        words <<= past.view(np.uint64)  # the id's own bit is the highest now, the sign, and those before it are below
+        if words.size and words.view(np.int64).max() >= 0:
+            return None
+        ranks: Int64Array = self._before.take(at)
+        ranks += np.bitwise_count(words)
+        return ranks

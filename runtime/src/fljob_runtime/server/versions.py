@@ -288,7 +288,8 @@ class ShardModel:
     def _forget(self, version: int) -> None:
         last = version if self._pinned is None else min(version, self._pinned - 1)
         for held in [v for v in self._versions if v <= last and v != self.newest]:
-            del self._versions[held]
+            for name, old in self._versions.pop(held).overwritten.items():
+                self._tables[name].forget(old)
 
     def _get(self, version: int) -> Version:
         found = self._versions.get(version)

@@ -33,7 +33,7 @@ from fljob_runtime.parameters import (
 )
 from fljob_runtime.registry import NoParameters
 from fljob_runtime.schema import PADDING
-from fljob_runtime.training.measures import measure_of
+from fljob_runtime.training.measures import joined, measure_of
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 from fljob_runtime.training.vocabulary import KeyedTables
@@ -246,13 +246,12 @@ class LocalTrainer:
     def _known(self, examples: Examples) -> Float32Array:
         """Return what is kept of the predictions: [E, 2]."""
         self.model.eval()
-        parts = [torch.empty(0, 2)]
+        parts = [(torch.empty(0), torch.empty(0))]
         with torch.inference_mode():
             for batch, labels in batches(examples, self.model.evaluation_batch):
                 outputs, targets = self.model.predict(batch, labels)
                 parts.append(self.measure.known(outputs, targets, trained=False))
-        known: Float32Array = torch.cat(parts).numpy()
-        return known
+        return joined(parts)
 
     def round_examples(self, train_round: int) -> Examples:
         """Return the examples of a round, mapped; kept until trained, since `needed_rows` asks for them first."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,12 +24,15 @@ from fljob_runtime.parameters import Float32Array
 RANKED_WHILE_TRAINING = 1024  # answers; with more, ranks are for evaluations only
 
 
+Known = tuple[Tensor, Tensor]
+
+
 class Measure(ABC):
     """Of each prediction two numbers are kept, of which the sums are made."""
 
     @abstractmethod
-    def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Tensor:
-        """Return what is kept of predictions: [E, 2]. trained: of a batch of training, where it must be cheap."""
+    def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Known:
+        """Return what is kept of predictions: [E] each. trained: of a batch of training, where it must be cheap."""
 
     @abstractmethod
     def sums(self, known: Float32Array) -> MetricSums:
@@ -42,8 +46,8 @@ class Measure(ABC):
 class _Clicks(Measure):
     """Logits and labels."""
 
-    def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Tensor:  # noqa: ARG002 - cheap either way
-        return torch.stack([outputs.detach(), targets], 1)
+    def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Known:  # noqa: ARG002 - cheap either way
+        return outputs.detach(), targets
 
     def sums(self, known: Float32Array) -> MetricSums:
         return MetricSums.of(known[:, 0], known[:, 1])
@@ -58,15 +62,15 @@ class _Choices(Measure):
     def __init__(self, *, items: bool) -> None:
         self._items = items
 
-    def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Tensor:
+    def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Known:
         targets = targets.long()
         with torch.no_grad():
             losses = cross_entropy(outputs.detach(), targets, reduction="none")
             if trained and outputs.shape[1] > RANKED_WHILE_TRAINING:
-                return torch.stack([losses, torch.full_like(losses, -1.0)], 1)
+                return losses, torch.full_like(losses, -1.0)
             own = outputs.gather(1, targets[:, None])
             ranks = (outputs > own).sum(1) + 0.5 * ((outputs == own).sum(1) - 1)
-            return torch.stack([losses, ranks], 1)
+            return losses, ranks
 
     def sums(self, known: Float32Array) -> MetricSums:
         if not np.isfinite(known).all():
@@ -79,6 +83,13 @@ class _Choices(Measure):
 
     def auc(self, known: Float32Array) -> float:  # noqa: ARG002 - there are more than two answers
         return math.nan
+
+
+def joined(parts: Sequence[Known]) -> Float32Array:
+    """Return what was kept of several batches as one: [E, 2]."""
+    first, second = [part[0] for part in parts], [part[1] for part in parts]
+    known: Float32Array = torch.stack([torch.cat(first), torch.cat(second)], 1).numpy()
+    return known
 
 
 def measure_of(task: Task) -> Measure:

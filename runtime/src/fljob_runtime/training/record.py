@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
-from fljob_runtime.training.measures import Measure
+from fljob_runtime.training.measures import Known, Measure, joined
 
 SAMPLED_PREDICTIONS = 65_536
 PROGRESS_EVERY_BATCHES = 64
@@ -48,7 +48,7 @@ class TrainRecord:
         self._total = total
         self._on_progress = on_progress
         self._every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
-        self._sampled: list[Tensor] = []  # what is kept of some batches: [E, 2] each
+        self._sampled: list[Known] = []  # what is kept of some batches
         self._told = self._steps = self._done = 0
         self._window = torch.zeros(())  # sum of the losses since the last report
 
@@ -62,7 +62,7 @@ class TrainRecord:
         if self._steps % PROGRESS_EVERY_BATCHES == 0:
             mean = self._finite() / PROGRESS_EVERY_BATCHES
             recent = self._sampled[self._told :]
-            auc = self._measure.auc(torch.cat(recent).numpy()) if recent else math.nan
+            auc = self._measure.auc(joined(recent)) if recent else math.nan
             self._on_progress(TrainProgress(self._done, self._total, mean, auc))
             self._told = len(self._sampled)
             self._window.zero_()
@@ -77,7 +77,7 @@ class TrainRecord:
         if not self._sampled:
             return MetricSums()
         try:
-            return self._measure.sums(torch.cat(self._sampled).numpy())
+            return self._measure.sums(joined(self._sampled))
         except MetricsError as error:
             raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
 

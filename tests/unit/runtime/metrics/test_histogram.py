@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fljob_runtime.metrics.histogram import MAX_CELLS, MAX_MERGED_CELLS, WANTED_BOUND, DyadicHistogram, exact_auc
+from fljob_runtime.metrics.histogram import (
+    MAX_CELLS,
+    MAX_EXPONENT,
+    MAX_MERGED_CELLS,
+    WANTED_BOUND,
+    DyadicHistogram,
+    exact_auc,
+)
 
 
 def predictions(seed: int, size: int, spread: float, rate: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -25,6 +32,27 @@ def test_auc_by_hand_counts_wins_and_half_ties() -> None:
     # pairs: (1.0+, 0.0-) wins, (1.0+, 1.0-) half, (2.0+, both) win: 3.5 of 4
     assert exact_auc(logits, labels) == pytest.approx(0.875)
     assert DyadicHistogram.of(logits, labels).auc() == pytest.approx(0.875)
+
+
+def test_scores_below_zero_and_both_zeros_are_in_order() -> None:
+    scores = np.array([-2.0, -1.0, -0.0, 0.0, 1.0], np.float32)
+    labels = np.array([0.0, 1.0, 0.0, 1.0, 1.0], np.float32)
+    # pairs: -1 wins over -2; 0 wins over -2 and ties with -0; 1 wins over both: 4.5 of 6, and -1 loses against -0
+    assert exact_auc(scores, labels) == pytest.approx(4.5 / 6)
+    assert exact_auc(scores.astype(np.float64), labels) == pytest.approx(4.5 / 6)
+
+
+@given(
+    cells=st.sets(st.one_of(st.integers(-300, 300), st.integers(-(1 << 29), 1 << 29)), min_size=1, max_size=60),
+    most=st.integers(1, 40),
+)
+def test_bounded_takes_the_finest_grid_that_fits(cells: set[int], most: int) -> None:
+    ones = np.ones(len(cells), np.int64)
+    bounded = DyadicHistogram(MAX_EXPONENT, np.array(sorted(cells)), ones, ones).bounded(most)
+    shift = next(s for s in range(29) if s == 28 or len({cell >> s for cell in cells}) <= most)
+    assert bounded.exponent == MAX_EXPONENT - shift
+    assert bounded.cells.tolist() == sorted({cell >> shift for cell in cells})
+    assert int(bounded.positives.sum()) == len(cells)
 
 
 def test_auc_without_both_classes_is_not_a_number() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fljob_runtime.metrics.sums import MAX_BYTES, MetricsError, MetricSums
+from fljob_runtime.packed import pack_ids, pack_weights
 
 LOGITS = np.array([0.0, 0.0, math.log(3.0), -math.log(3.0)], np.float32)  # probabilities 1/2 1/2 3/4 1/4
 LABELS = np.array([1.0, 0.0, 1.0, 0.0], np.float32)
@@ -67,6 +68,23 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
         MetricSums.of(np.array([np.nan], np.float32), np.array([1.0], np.float32))
 
 
+def wire(change: dict[str, object], columns: tuple[list[int], list[float], list[float]] | None = None) -> bytes:
+    """Return the wire form of the sums by hand with something else in it."""
+    head, _, body = zlib.decompress(MetricSums.of(LOGITS, LABELS).to_bytes()).partition(b"\n")
+    if columns is not None:
+        cells, *counts = columns
+        packed = [pack_ids(np.array(cells, np.int64)), *(pack_weights(np.array(c, np.float64)) for c in counts)]
+        sizes = [column.size for column in packed]
+        change = {"histogram": {"exponent": 3, "cells": len(cells), "bytes": sizes}, **change}
+        body = b"".join(column.tobytes() for column in packed)
+    return zlib.compress(json.dumps(json.loads(head) | change).encode() + b"\n" + body)
+
+
+def test_sums_by_hand_are_read() -> None:
+    back = MetricSums.from_bytes(wire({}, ([-2, 5], [1, 1], [0, 2])))
+    assert (back.histogram.cells.tolist(), back.histogram.negatives.tolist()) == ([-2, 5], [0, 2])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -74,30 +92,49 @@ def test_predictions_that_are_not_finite_are_refused() -> None:
         ({"loss": "much"}, "could not convert"),
         ({"surprise": 1}, "surprise"),
         ({"num_samples": -1}, "negative"),
-        ({"histogram": {"exponent": 99, "cells": [], "positives": [], "negatives": []}}, "exponent"),
-        (
-            {"histogram": {"exponent": 3, "cells": [1, 0], "positives": [1, 1], "negatives": [1, 1]}},
-            "ascending",
-        ),
-        ({"histogram": {"exponent": 3, "cells": [1], "positives": [-1], "negatives": [1]}}, "negative"),
-        ({"histogram": {"exponent": 3, "cells": [1], "positives": [1, 1], "negatives": [1]}}, "equally long"),
-        ({"histogram": {"exponent": 3, "cells": [257], "positives": [1], "negatives": [3]}}, "limit of logits"),
-        (
-            {"histogram": {"exponent": 3, "cells": [-(2**62), 2**62 + 9], "positives": [1, 1], "negatives": [1, 1]}},
-            "limit of logits",
-        ),
         ({"num_samples": 5}, "another number of samples"),
         ({"histogram": None}, "metric sums"),
+        ({"histogram": {"exponent": 99, "cells": 0, "bytes": [0, 0, 0]}}, "exponent"),
+        ({"histogram": {"exponent": 3, "cells": -1, "bytes": [0, 0, 0]}}, "exponent"),
+        ({"histogram": {"exponent": 3, "cells": 1 << 17, "bytes": [0, 0, 0]}}, "more than 65536 cells"),
+        ({"histogram": {"exponent": 3, "cells": 1, "bytes": [1, 1, 1]}}, "another size"),
+        ({"histogram": {"exponent": 3, "cells": 1, "bytes": [-9, 9, 9]}}, "another size"),
+        ({"histogram": {"exponent": 3, "cells": 1, "bytes": []}}, "another size"),
     ],
 )
-def test_malformed_wire_forms_are_refused(change: dict[str, object], message: str) -> None:
-    value = json.loads(zlib.decompress(MetricSums.of(LOGITS, LABELS).to_bytes())) | change
+def test_malformed_heads_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(MetricsError, match=message):
-        MetricSums.from_bytes(zlib.compress(json.dumps(value).encode()))
+        MetricSums.from_bytes(wire(change))
 
 
 @pytest.mark.parametrize(
-    "wire",
+    ("columns", "message"),
+    [
+        (([1], [-1], [5]), "negative"),
+        (([1], [float("nan")], [1]), "negative"),
+        (([1], [0.5], [3.5]), "not whole"),
+        (([1], [2.0**41], [1]), "beyond"),
+        (([1], [1, 1], [1, 1, 1]), "row weights"),
+        (([257], [1], [3]), "limit of logits"),
+        (([-257], [1], [3]), "limit of logits"),
+        (([1 - (1 << 63), (1 << 63) - 1], [1, 1], [1, 1]), "limit of logits"),
+        (([], [4], [0]), "counts of no cells"),
+    ],
+)
+def test_malformed_histograms_are_refused(columns: tuple[list[int], list[float], list[float]], message: str) -> None:
+    with pytest.raises(MetricsError, match=message):
+        MetricSums.from_bytes(wire({}, columns))
+
+
+def test_cells_in_a_coding_that_is_none_are_refused() -> None:
+    good = zlib.decompress(wire({}, ([-2, 5], [1, 1], [0, 2])))
+    head, _, body = good.partition(b"\n")
+    with pytest.raises(MetricsError, match="row ids"):
+        MetricSums.from_bytes(zlib.compress(head + b"\n" + body[:16] + bytes([0]) + body[17:]))
+
+
+@pytest.mark.parametrize(
+    "text",
     [
         b"",
         b"{}",
@@ -107,6 +144,6 @@ def test_malformed_wire_forms_are_refused(change: dict[str, object], message: st
         zlib.compress(b"["),
     ],
 )
-def test_what_is_not_one_whole_deflated_text_within_the_limit_is_refused(wire: bytes) -> None:
+def test_what_is_not_one_whole_deflated_text_within_the_limit_is_refused(text: bytes) -> None:
     with pytest.raises(MetricsError):
-        MetricSums.from_bytes(wire)
+        MetricSums.from_bytes(text)

@@ -79,8 +79,22 @@ def test_few_rows_of_a_large_table_are_folded_as_many_are() -> None:
     assert folded.values[:, 0].tolist() == [2.0, 7.0, 6.0]
 
 
-def test_fold_keeps_no_memory_of_an_update() -> None:
+def test_rows_of_one_update_are_not_copied_and_say_so() -> None:
     sent = rows([0, 1], [1.0, 2.0], [1.0, 1.0])
     folded = fold_rows([sent], np.zeros((2, 1), np.float32))
+    assert folded.borrowed
+    assert np.shares_memory(folded.values, sent.values)
+
+
+def test_owned_rows_keep_no_memory_of_an_update() -> None:
+    sent = rows([0, 1], [1.0, 2.0], [1.0, 1.0])
+    folded = fold_rows([sent], np.zeros((2, 1), np.float32)).owned()
     sent.positions[:], sent.values[:] = 9, 9.0
     assert (folded.positions.tolist(), folded.values[:, 0].tolist()) == ([0, 1], [1.0, 2.0])
+
+
+def test_fold_of_several_updates_keeps_no_memory_of_them() -> None:
+    first, second = rows([0], [1.0], [1.0]), rows([1], [2.0], [1.0])
+    folded = fold_rows([first, second], np.zeros((2, 1), np.float32))
+    assert not folded.borrowed
+    assert not np.shares_memory(folded.values, first.values)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fljob_runtime.errors import MalformedError, NotReadyError, StaleError
+from fljob_runtime.parameters import Kind, ModelLayout, ParamSpec
 from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.versions import ShardModel
 from support.shards import DIM, LAYOUT, NUM_ITEMS
@@ -17,18 +18,40 @@ def dense(value: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return np.full(9, value, np.float32)
 
 
-def folded(positions: list[int], value: float) -> dict[str, FoldedRows]:
-    return {"items": FoldedRows(np.array(positions, np.int64), np.full((len(positions), DIM), value, np.float32))}
+def folded(positions: list[int], value: float, *, borrowed: bool = False) -> dict[str, FoldedRows]:
+    values = np.full((len(positions), DIM), value, np.float32)
+    return {"items": FoldedRows(np.array(positions, np.int64), values, borrowed=borrowed)}
 
 
-@pytest.fixture
-def model() -> ShardModel:
+@pytest.fixture(params=[False, True], ids=["rows taken over", "rows borrowed"])
+def model(request: pytest.FixtureRequest) -> ShardModel:
     """Version 0 all zero; 1 sets rows 1, 2 to 10; 2 sets rows 2, 3 to 20."""
     made = ShardModel(LAYOUT, 0, 1)
     made.install(0, dense(0), {"items": np.zeros((NUM_ITEMS, DIM), np.float32)}, "d0")
-    made.advance(dense(1), folded([1, 2], 10.0), "d1")
-    made.advance(dense(2), folded([2, 3], 20.0), "d2")
+    for version, positions in enumerate([[1, 2], [2, 3]], 1):
+        rows = folded(positions, 10.0 * version, borrowed=request.param)
+        made.advance(dense(version), rows, f"d{version}")
+        if request.param:  # what lent them uses them for something else
+            rows["items"].positions[:], rows["items"].values[:] = 9, 99.0
     return made
+
+
+def test_borrowed_rows_stay_as_they_were() -> None:
+    made = ShardModel(LAYOUT, 0, 1)
+    made.install(0, dense(0), {"items": np.zeros((NUM_ITEMS, DIM), np.float32)}, "d0")
+    rows = folded([1, 2], 10.0, borrowed=True)
+    made.advance(dense(1), rows, "d1")
+    assert rows["items"].values.tolist() == [[10.0] * DIM] * 2
+
+
+def test_memory_of_a_released_version_serves_the_next_one_only(model: ShardModel) -> None:
+    model.release(0)
+    model.advance(dense(3), folded([2, 4], 30.0, borrowed=True), "d3")
+    assert [column(model, version, [1, 2, 3, 4]) for version in (1, 2, 3)] == [
+        [10, 10, 0, 0],
+        [10, 20, 20, 0],
+        [10, 30, 20, 30],
+    ]
 
 
 def column(model: ShardModel, version: int, positions: list[int]) -> list[float]:
@@ -142,3 +165,14 @@ def test_ids_are_the_inverse_of_positions(num_shards: int) -> None:
     for part, owned in zip(parts, ids, strict=True):
         assert part.locate("items", owned).tolist() == list(range(owned.size))
     assert sorted(np.concatenate(ids).tolist()) == ALL.tolist()
+
+
+def test_rows_of_a_table_of_many_words_are_found_by_rank_and_others_rows_are_refused() -> None:
+    layout = ModelLayout((ParamSpec("many", (1_000, 2), Kind.ROWS),))
+    parts = [ShardModel(layout, shard, 3) for shard in range(3)]
+    ids = [part.ids("many", np.arange(part.num_rows("many"))) for part in parts]
+    assert [part.locate("many", owned[1::7]).tolist() for part, owned in zip(parts, ids, strict=True)] == [
+        list(range(owned.size))[1::7] for owned in ids
+    ]
+    with pytest.raises(MalformedError, match="ids of another shard"):
+        parts[0].locate("many", np.sort(np.concatenate([ids[0][:9], ids[1][:1]])))

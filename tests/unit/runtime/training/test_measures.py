@@ -10,7 +10,7 @@ import torch
 
 from fljob_runtime.metrics.sums import MetricsError
 from fljob_runtime.models.tasks import Classes, Clicks, NextItem
-from fljob_runtime.training.measures import RANKED_WHILE_TRAINING, measure_of
+from fljob_runtime.training.measures import RANKED_WHILE_TRAINING, joined, measure_of
 
 OUTPUTS = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
 TARGETS = torch.tensor([0.0, 2.0, 1.0])  # right, last, tied for the first place
@@ -18,13 +18,13 @@ TARGETS = torch.tensor([0.0, 2.0, 1.0])  # right, last, tied for the first place
 
 def test_clicks_keep_their_exact_auc() -> None:
     measure = measure_of(Clicks())
-    known = measure.known(torch.tensor([0.3, 0.1, 0.2]), torch.tensor([1.0, 0.0, 1.0]), trained=False).numpy()
+    known = joined([measure.known(torch.tensor([0.3, 0.1, 0.2]), torch.tensor([1.0, 0.0, 1.0]), trained=False)])
     assert measure.auc(known) == 1.0
 
 
 def test_classes_are_right_when_theirs_is_above_all_others() -> None:
     measure = measure_of(Classes())
-    metrics = measure.sums(measure.known(OUTPUTS, TARGETS, trained=True).numpy()).compute()
+    metrics = measure.sums(joined([measure.known(OUTPUTS, TARGETS, trained=True)])).compute()
     assert metrics.accuracy == pytest.approx(1 / 3)
     first = math.log(1 + math.exp(-1) + math.exp(-2))
     assert metrics.loss == pytest.approx((first + (first + 2) + math.log(2 + math.exp(-1))) / 3)
@@ -32,7 +32,7 @@ def test_classes_are_right_when_theirs_is_above_all_others() -> None:
 
 def test_items_are_ranked_with_ties_counting_half() -> None:
     measure = measure_of(NextItem())
-    known = measure.known(OUTPUTS, TARGETS, trained=False).numpy()
+    known = joined([measure.known(OUTPUTS, TARGETS, trained=False)])
     assert known[:, 1].tolist() == [0.0, 2.0, 0.5]
     assert measure.sums(known).compute().mrr_at_20 == pytest.approx((1 + 1 / 3 + 1 / 1.5) / 3)
 
@@ -40,7 +40,7 @@ def test_items_are_ranked_with_ties_counting_half() -> None:
 def test_many_items_are_not_ranked_while_training() -> None:
     measure = measure_of(NextItem())
     outputs = torch.zeros(2, RANKED_WHILE_TRAINING + 1)
-    metrics = measure.sums(measure.known(outputs, torch.zeros(2), trained=True).numpy()).compute()
+    metrics = measure.sums(joined([measure.known(outputs, torch.zeros(2), trained=True)])).compute()
     assert (metrics.num_samples, math.isnan(metrics.recall_at_20)) == (2, True)
 
 
