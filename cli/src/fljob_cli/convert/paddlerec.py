@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fljob_api.problems import Problem, nearest
-from fljob_cli.convert.mapping import Converted, Mapped, flat
+from fljob_cli.convert.mapping import Converted, Mapped, decimal, flat, fljob, plain, shown, trainers
 from fljob_cli.errors import InputError
 
 _MODES = {"geo": "Geo", "async": "Async", "sync": "StepSync"}
@@ -78,13 +77,10 @@ class _State:
 
     def rate(self, key: str, default: str) -> str:
         """Return a decimal number above zero, written out; anything else is a problem."""
-        value = str(self.values.get(key, default))
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            number = Decimal(0)
-        if number.is_finite() and number > 0:
-            return format(number, "f")
+        value = self.values.get(key, default)
+        number = decimal(value)
+        if number is not None and number > 0:
+            return plain(number)
         self.problems.append(Problem(key, f"must be a number above 0, not {value!r}"))
         return default
 
@@ -107,10 +103,7 @@ def convert(source: str, config: Mapping[str, Any], *, name: str, workers: int, 
         "strategy": strategy,
         "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}},
         "server": {"replicas": servers},
-        "trainers": [
-            {"name": f"site-{n}", "data": {"persistentVolumeClaim": {"claimName": f"{name}-data-{n}"}}}
-            for n in range(workers)
-        ],
+        "trainers": trainers(name, workers),
     }
     scopes = _scopes(state)
     if scopes:
@@ -118,8 +111,7 @@ def convert(source: str, config: Mapping[str, Any], *, name: str, workers: int, 
     _explain(state)
     if state.problems:
         raise InputError(source, state.problems)
-    head = {"apiVersion": "fljob.dev/v1alpha1", "kind": "FLJob", "metadata": {"name": name}}
-    return Converted({**head, "spec": state.spec}, tuple(state.keys))
+    return Converted(fljob(name, state.spec), tuple(state.keys))
 
 
 def _strategy(state: _State) -> dict[str, Any]:
@@ -214,7 +206,7 @@ def _explain(state: _State) -> None:
             state.problems.append(Problem(key, "not a key of config_fl.yaml that is known here", nearest(key, known)))
             continue
         field_, note = says[key](value) if key in says else ("", _WITHOUT_EFFECT[key])
-        state.keys.append(Mapped(key, str(value), field_, note))
+        state.keys.append(Mapped(key, shown(value), field_, note, lost=key == "runner.need_dump" and bool(value)))
 
 
 def _scoped(names: Any, scope: str, note: str) -> _Said:  # noqa: ANN401 - what YAML holds

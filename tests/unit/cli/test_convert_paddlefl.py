@@ -1,0 +1,347 @@
+"""PaddleFL's scripts as an FLJob: read as text, never run; each call becomes a field or is named as without effect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fljob_cli.convert import paddlefl
+from fljob_cli.convert.mapping import Converted
+from fljob_cli.errors import CliError, InputError
+
+# The calls are PaddleFL's; the scripts and their values are ours.
+NETWORK = """
+class Sessions:
+    def gru4rec_network(self, vocab_size=500, hid_size=24, init_low_bound=-0.05, init_high_bound=0.05):
+        faster = 10.0
+        self.source = fluid.layers.data(name="source", shape=[1], dtype="int64", lod_level=1)
+        table = fluid.layers.embedding(
+            input=self.source,
+            size=[vocab_size, hid_size],
+            param_attr=fluid.ParamAttr(initializer=fluid.initializer.Uniform(low=init_low_bound), learning_rate=faster),
+            is_sparse=False,
+        )
+        gates = fluid.layers.fc(input=table, size=hid_size * 3, param_attr=fluid.ParamAttr(learning_rate=1.0))
+        hidden = fluid.layers.dynamic_gru(input=gates, size=hid_size)
+        self.scores = fluid.layers.fc(input=hidden, size=vocab_size, act="softmax")
+        self.recall = fluid.layers.accuracy(input=self.scores, label=self.target, k=20)
+        self.loss = fluid.layers.mean(x=fluid.layers.cross_entropy(input=self.scores, label=self.target))
+"""
+MASTER = """
+import paddle.fluid as fluid
+
+network = Sessions()
+network.gru4rec_network()
+generator = JobGenerator()
+optimizer = fluid.optimizer.SGD(learning_rate=1.5)
+generator.set_optimizer(optimizer)
+generator.set_losses([network.loss])
+generator.set_startup_program(network.startup_program)
+generator.set_infer_feed_and_target_names([x.name for x in network.inputs], [network.loss.name])
+factory = FLStrategyFactory()
+factory.fed_avg = True
+factory.inner_step = 6
+strategy = factory.create_fl_strategy()
+places = ["10.0.0.1:8181"]
+generator.generate_fl_job(strategy, server_endpoints=places, worker_num=3, output="plans")
+"""
+TRAINER = """
+import sys
+
+number = int(sys.argv[1])
+plan = FLRunTimeJob()
+plan.load_trainer_job("plans", number)
+plan._scheduler_ep = "10.0.0.1:9091"
+trainer = FLTrainerFactory().create_fl_trainer(plan)
+trainer._current_ep = "10.0.0.1:{}".format(9000 + number)
+where = fluid.CPUPlace()
+trainer.start(where)
+reader = Gru4rec_Reader()
+batches = reader.reader(sys.argv[2], where, batch_size=20)
+turn = 0
+while not trainer.stop():
+    turn += 1
+    step = 0
+    for data in batches():
+        trainer.run(feed=data, fetch=["loss"])
+        step += 1
+        if step == trainer._step:
+            break
+    trainer.save_inference_program("models/%d" % turn)
+    if turn >= 12:
+        break
+"""
+SCHEDULER = """
+scheduler = FLScheduler(3, 1, port=9091)
+scheduler.set_sample_worker_num(2)
+scheduler.init_env()
+scheduler.start_fl_training()
+"""
+SERVER = """
+server = FLServer()
+plan = FLRunTimeJob()
+plan.load_server_job("plans", 0)
+server.set_server_job(plan)
+server._current_ep = "10.0.0.1:8181"
+server.start()
+"""
+SCRIPTS = {
+    "fl_master.py": NETWORK + MASTER,
+    "fl_trainer.py": TRAINER,
+    "fl_scheduler.py": SCHEDULER,
+    "fl_server.py": SERVER,
+}
+
+
+def convert(scripts: dict[str, str] | None = None, rounds: int | None = None) -> Converted:
+    return paddlefl.convert(scripts or SCRIPTS, name="shops", rounds=rounds)
+
+
+def changed(script: str, old: str, new: str) -> dict[str, str]:
+    """Return the scripts with a line of one changed; it must be there."""
+    text = SCRIPTS[script]
+    assert old in text
+    return {**SCRIPTS, script: text.replace(old, new)}
+
+
+def spec_of(scripts: dict[str, str] | None = None, rounds: int | None = None) -> dict[str, Any]:
+    spec: dict[str, Any] = convert(scripts, rounds).manifest["spec"]
+    return spec
+
+
+def problems_of(scripts: dict[str, str], rounds: int | None = None) -> list[tuple[str, str, str]]:
+    with pytest.raises(InputError) as caught:
+        convert(scripts, rounds)
+    return [(problem.path, problem.message, problem.suggestion) for problem in caught.value.problems]
+
+
+def test_the_job_has_the_numbers_of_its_scripts() -> None:
+    spec = spec_of()
+    spec["trainers"] = [trainer["name"] for trainer in spec["trainers"]]
+    assert spec == {
+        "model": {"name": "gru4rec", "parameters": {"embeddingDim": 24, "hidden": 24}},
+        "optimizer": {"name": "SGD", "learningRate": "1.5"},
+        "rounds": 12,
+        "dataset": {"name": "sessions"},
+        "strategy": {
+            "mode": "Sync",
+            "innerSteps": 6,
+            "batchSize": 20,
+            "weighting": "Uniform",
+            "rowAveraging": "All",
+        },
+        "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}},
+        "server": {"replicas": 1},
+        "trainers": ["site-0", "site-1", "site-2"],
+        "participation": {"count": 2},
+    }
+
+
+def test_the_job_of_the_documentation_is_two_workers_a_step_a_round_of_batches_of_ten() -> None:
+    scripts = {
+        "fl_master.py": MASTER.replace("learning_rate=1.5", "learning_rate=2.0")
+        .replace("inner_step = 6", "inner_step = 1")
+        .replace("worker_num=3", "worker_num=2"),
+        "fl_trainer.py": "r = Gru4rec_Reader()\ntrain_reader = r.reader(train_file_dir, place, batch_size=10)\n",
+    }
+    spec = spec_of(scripts, rounds=40)
+    strategy = (spec["strategy"]["innerSteps"], spec["strategy"]["batchSize"], len(spec["trainers"]), spec["rounds"])
+    assert (strategy, spec["optimizer"], spec["model"]["parameters"]["hidden"]) == (
+        (1, 10, 2, 40),
+        {"name": "SGD", "learningRate": "2"},
+        100,
+    )
+
+
+def test_each_call_and_setting_is_named_once_with_its_line() -> None:
+    keys = [key.key for key in convert().keys]
+    assert len(keys) == len(set(keys))
+    assert {"fl_master.py:21 network.gru4rec_network", "fl_trainer.py:13 Gru4rec_Reader.reader.batch_size"} <= set(keys)
+
+
+def test_every_key_without_effect_has_a_reason() -> None:
+    assert [key.key for key in convert().keys if not key.field and not key.note] == []
+
+
+def test_a_rate_of_its_own_for_the_embeddings_is_told_as_lost() -> None:
+    lost = {key.key.split()[1]: key.value for key in convert().keys if key.lost}
+    assert lost == {
+        "gru4rec_network.init_low_bound": "-0.05",
+        "gru4rec_network.init_high_bound": "0.05",
+        "layers.embedding.initializer": "fluid.initializer.Uniform(low=init_low_bound)",
+        "layers.embedding.learning_rate": "10.0",
+    }
+
+
+def test_an_argument_of_the_call_goes_before_the_functions_default() -> None:
+    assert spec_of(changed("fl_master.py", "network.gru4rec_network()", "network.gru4rec_network(hid_size=7)"))[
+        "model"
+    ]["parameters"] == {"embeddingDim": 7, "hidden": 7}
+
+
+def test_two_units_are_two_layers() -> None:
+    more = "hidden = fluid.layers.dynamic_gru(input=gates, size=hid_size)"
+    scripts = changed("fl_master.py", more, f"{more}\n        {more}")
+    assert spec_of(scripts)["model"]["parameters"]["numLayers"] == 2
+
+
+def test_a_number_may_have_a_name() -> None:
+    assert (
+        spec_of(changed("fl_master.py", "factory.inner_step = 6", "k = 9\nfactory.inner_step = k"))["strategy"][
+            "innerSteps"
+        ]
+        == 9
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        ("Adam()", {"name": "Adam", "learningRate": "0.001"}),
+        ("AdamOptimizer(0.5, beta1=0.7)", {"name": "Adam", "learningRate": "0.5", "parameters": {"beta1": "0.7"}}),
+        ("Momentum(0.5, 0.9)", {"name": "SGD", "learningRate": "0.5", "parameters": {"momentum": "0.9"}}),
+    ],
+)
+def test_each_optimizer_that_paddlefl_takes_is_one_here(made: str, wanted: dict[str, Any]) -> None:
+    assert spec_of(changed("fl_master.py", "SGD(learning_rate=1.5)", made))["optimizer"] == wanted
+
+
+def test_without_an_optimizer_it_is_that_of_the_generator() -> None:
+    text = SCRIPTS["fl_master.py"].replace("generator.set_optimizer(optimizer)\n", "")
+    text = text.replace("optimizer = fluid.optimizer.SGD(learning_rate=1.5)\n", "")
+    assert spec_of({**SCRIPTS, "fl_master.py": text})["optimizer"] == {"name": "SGD", "learningRate": "0.001"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rounds"),
+    [
+        ("turn >= 12", "turn == 12", 12),
+        ("turn >= 12", "turn > 12", 13),
+        ("    step = 0\n", "    step = 0\n    if turn > 4:\n        break\n", 4),
+    ],
+)
+def test_rounds_are_how_often_the_loop_runs(old: str, new: str, rounds: int) -> None:
+    assert spec_of(changed("fl_trainer.py", old, new))["rounds"] == rounds
+
+
+def test_all_workers_take_part_without_a_scheduler() -> None:
+    assert "participation" not in spec_of({key: text for key, text in SCRIPTS.items() if key != "fl_scheduler.py"})
+
+
+def test_a_scheduler_that_is_told_no_sample_takes_a_tenth() -> None:
+    scripts = changed("fl_scheduler.py", "scheduler.set_sample_worker_num(2)\n", "")
+    assert spec_of(scripts)["participation"] == {"percent": 10}
+
+
+def test_endpoints_are_shards() -> None:
+    scripts = changed("fl_master.py", '"10.0.0.1:8181"]', '"10.0.0.1:8181", "10.0.0.2:8181"]')
+    del scripts["fl_scheduler.py"]
+    assert spec_of(scripts)["server"] == {"replicas": 2}
+
+
+def test_a_job_for_kubernetes_names_its_pods() -> None:
+    new = "generate_fl_job_for_k8s(strategy, server_pod_endpoints=places, server_service_endpoints=places,"
+    scripts = changed("fl_master.py", "generate_fl_job(strategy, server_endpoints=places,", new)
+    assert (spec_of(scripts)["server"], len(spec_of(scripts)["trainers"])) == ({"replicas": 1}, 3)
+
+
+@pytest.mark.parametrize(
+    ("script", "old", "new", "words"),
+    [
+        ("fl_master.py", "factory.inner_step", "factory.inner_steps", "not a setting"),
+        ("fl_master.py", "factory.inner_step = 6", "factory.inner_step = 0", "above 0"),
+        ("fl_master.py", "factory.inner_step = 6", "factory.inner_step = 2 * 3", "is computed (2 * 3)"),
+        ("fl_master.py", "factory.inner_step = 6", "factory.inner_step: int = 0", "above 0"),
+        ("fl_master.py", "factory.inner_step = 6", "factory.inner_step, a = 6, 7", "is computed ((6, 7))"),
+        ("fl_master.py", "factory.inner_step = 6", "factory.inner_step += 6", "is computed"),
+        ("fl_master.py", "factory.inner_step = 6", "setattr(factory, 'inner_step', 6)", "not a call"),
+        ("fl_master.py", "factory.inner_step = 6", "factory.inner_step = 6\nfactory.inner_step = 7", "differs from"),
+        ("fl_master.py", "factory.fed_avg = True", "factory.dpsgd = True", "no differential privacy"),
+        ("fl_master.py", "factory.fed_avg = True", "factory.sec_agg = True", "no secure aggregation"),
+        ("fl_master.py", "factory.fed_avg = True\n", "", "no script sets it to True"),
+        ("fl_master.py", "generator.set_losses", "generator.set_loss", "not a call"),
+        ("fl_master.py", "worker_num=3", "workers=3", "not an argument"),
+        ("fl_master.py", "worker_num=3", "worker_num=300", "at most 128"),
+        ("fl_master.py", "worker_num=3", "worker_num=4", "is 3, and generate_fl_job has 4"),
+        ("fl_master.py", 'places = ["10.0.0.1:8181"]', "places = []", "a list of names"),
+        ("fl_master.py", "network.gru4rec_network()", "network.other_network()", "not a call"),
+        ("fl_master.py", "network.gru4rec_network()\n", "", "no script calls it"),
+        ("fl_master.py", "layers.dynamic_gru", "layers.dynamic_lstm", "not a layer"),
+        ("fl_master.py", "hid_size=24", "width=24", "not an argument"),
+        ("fl_master.py", "SGD(learning_rate=1.5)", "SGD()", "is required"),
+        ("fl_master.py", "SGD(learning_rate=1.5)", "RMSProp(0.5)", "not a call"),
+        ("fl_master.py", "generator.set_optimizer(optimizer)\n", "", "is not used"),
+        ("fl_master.py", "generator.generate_fl_job(", "generator.generate_fl_job_from_program(", "stored program"),
+        ("fl_scheduler.py", "sample_worker_num(2)", "sample_worker_num(5)", "at most 3"),
+        ("fl_scheduler.py", "FLScheduler(3, 1,", "FLScheduler(3, 2,", "is 2, and generate_fl_job has 1"),
+        ("fl_scheduler.py", "init_env()", "init_env(1, 2)", "takes 0 arguments"),
+        ("fl_trainer.py", "batch_size=20", "batch_size='20'", "above 0"),
+        ("fl_trainer.py", "            break\n    trainer.save", "            pass\n    trainer.save", "whole passes"),
+        ("fl_trainer.py", "if turn >= 12:", "if turn >= number:", "give --rounds"),
+        ("fl_trainer.py", "turn = 0", "turn = 5", "give --rounds"),
+        ("fl_trainer.py", "trainer.run(", "trainer.run_with_epoch(", "not read yet"),
+        ("fl_trainer.py", "batches = reader.reader(", "batches = other(", "mini-batch is not told"),
+    ],
+)
+def test_what_has_no_meaning_here_is_an_error(script: str, old: str, new: str, words: str) -> None:
+    assert [message for _, message, _ in problems_of(changed(script, old, new)) if words in message] != []
+
+
+def test_a_setting_that_is_nearly_right_gets_a_suggestion_and_its_line() -> None:
+    found = problems_of(changed("fl_master.py", "factory.inner_step", "factory.inner_steps"))
+    assert found == [
+        ("fl_master.py:30 FLStrategyFactory.inner_steps", "not a setting that is known here", "inner_step")
+    ]
+
+
+def test_no_script_is_run(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    convert({**SCRIPTS, "fl_server.py": f"{SERVER}\nopen({json.dumps(str(mark))}, 'w').close()\n"})
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["print 'a'", "a = (", "\0", "a = " + "(" * 500, "a = " + "-" * 20_000 + "1", "a" + ".b" * 20_000, "a = '\\d'("],
+    ids=["python 2", "torn", "null", "deep", "signs", "chain", "escape"],
+)
+def test_a_script_that_cannot_be_read_is_an_error_with_its_name(text: str) -> None:
+    with pytest.raises(CliError, match=r"fl_master\.py"):
+        convert({"fl_master.py": text})
+
+
+_LINES = [line for text in SCRIPTS.values() for line in text.splitlines(keepends=True)]
+_ODD = """factory.fed_avg = 1
+k = generator = []
+a, b = factory, 1
+a, factory.inner_step = 1, 2
+factory.inner_step += 1
+factory.inner_step: int = 4
+factory.x.y = 2
+  x
+*a, = k
+generator.generate_fl_job(*places, **places)
+JobGenerator().set_losses()
+while True: pass
+places = [places, [1e999, -True, b'x', ...]]
+f = lambda: f()()
+places[0] = reader = Gru4rec_Reader().reader(batch_size=-1)
+del factory
+""".splitlines(keepends=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(_LINES)), st.sampled_from([*_ODD, *_LINES, ""])), max_size=4))
+def test_any_lines_are_an_error_or_an_fljob(edits: list[tuple[int, str]]) -> None:
+    lines = list(_LINES)
+    for index, line in edits:
+        lines[index : index + 1] = [line]
+    try:
+        converted = convert({"job.py": "".join(lines)})
+    except CliError:
+        return
+    assert converted.manifest["spec"]["model"]["name"] == "gru4rec"
