@@ -22,7 +22,10 @@ from fljob_runtime.simulation.one_user import Split, drawer, rivals
 
 @dataclass(frozen=True)
 class Rule:
-    """How PFedRec trains. item_rate: times the score function's rate and the number of items, for the item table."""
+    """How PFedRec trains.
+
+    item_rate: times the score function's rate and the number of items, for the item table. initial_std: of that table.
+    """
 
     leaky: bool
     dim: int = 32
@@ -30,6 +33,7 @@ class Rule:
     item_rate: float = 80.0
     batch: int = 256
     negatives: int = 4
+    initial_std: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Population:
         weight = (2.0 * torch.rand(rule.dim, generator=generator) - 1.0) * bound
         self.weights = weight.repeat(split.num_users, 1)  # [U, D], all the same at first
         self.biases = ((2.0 * torch.rand(1, generator=generator) - 1.0) * bound).repeat(split.num_users)  # [U]
-        self.items = torch.randn(split.num_items, rule.dim, generator=generator)  # [I, D]
+        self.items = rule.initial_std * torch.randn(split.num_items, rule.dim, generator=generator)  # [I, D]
         self._positives = drawer(split, leaky=rule.leaky)
         self._rivals = rivals(split, self._rng)
         self._candidates = _unrated(split)
