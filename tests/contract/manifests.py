@@ -173,6 +173,8 @@ BOUNDS = (
     _spec("a quorum as quoted number", "quorum/minTrainers", "2", "spec.quorum.minTrainers"),
 )
 NAMES = (
+    _spec("a checkpoint in a store with options", "checkpoint", {"uri": "s3://bucket?key=a"}, "spec.checkpoint.uri"),
+    _spec("a checkpoint at no uri", "checkpoint", {"uri": "/folder"}, "spec.checkpoint.uri"),
     _spec("a trainer with capitals", "trainers/1/name", "Site-1", "spec.trainers[1].name"),
     _spec("a trainer with a long name", "trainers/1/name", "x" * 64, "spec.trainers[1].name"),
     _spec("two trainers of one name", "trainers/1/name", "site-0", "spec.trainers[1]"),
@@ -348,6 +350,20 @@ RULES = (
         "spec.checkpoint",
     ),
     _spec("a checkpoint of no kind", "checkpoint", {}, "spec.checkpoint"),
+    _spec(
+        "a checkpoint on a volume and behind a uri",
+        "checkpoint",
+        {"uri": "s3://bucket/folder", "volumeClaimTemplate": {"storage": "1Gi"}},
+        "spec.checkpoint",
+    ),
+    _spec("a checkpoint in memory", "checkpoint", {"uri": "memory://folder"}, "spec.checkpoint.uri"),
+    _spec("a password in a uri", "checkpoint", {"uri": "ftp://me:secret@host/folder"}, "spec.checkpoint.uri"),
+    _spec(
+        "credentials without a store",
+        "checkpoint",
+        {"volumeClaimTemplate": {"storage": "1Gi"}, "secretRef": {"name": "keys"}},
+        "spec.checkpoint.secretRef",
+    ),
     _spec(
         "a bound without a value",
         "stopCriteria",

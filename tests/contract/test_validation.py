@@ -58,6 +58,15 @@ def test_a_dataset_that_makes_itself_needs_no_data_in_a_cluster() -> None:
     assert validate(minimal(), in_cluster=True) == ()
 
 
+def test_checkpoints_in_a_folder_are_refused_in_a_cluster_alone() -> None:
+    manifest = minimal(checkpoint={"uri": "file:///checkpoints"})
+
+    problems = validate(manifest, in_cluster=True)
+
+    assert [problem.path for problem in problems] == ["spec.checkpoint.uri"]
+    assert validate(manifest) == ()
+
+
 def test_every_rule_between_fields_has_a_case() -> None:
     refused = {problem.message for case in RULES for problem in validate(changed(minimal(), case.changes))}
 

@@ -55,6 +55,12 @@ REQUIREMENTS = (
         lambda: importlib.util.find_spec("atheris") is not None,
         "install atheris, which has wheels for Linux on x86-64 and Python up to 3.13; see docs/development.md",
     ),
+    Requirement("ftp", lambda: importlib.util.find_spec("pyftpdlib") is not None, "install requirements-dev.txt"),
+    Requirement(
+        "s3",
+        lambda: all(importlib.util.find_spec(name) is not None for name in ("s3fs", "moto", "flask")),
+        "install s3fs and moto[server] in a virtual environment of their own; see docs/development.md",
+    ),
     Requirement("promtool", lambda: shutil.which("promtool") is not None, "install promtool (Debian: prometheus)"),
     Requirement(
         "data", _data_there, "set FLJOB_TEST_DATA to a folder with the real data sets; see docs/development.md"

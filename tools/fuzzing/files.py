@@ -23,6 +23,7 @@ from fljob_runtime.data.store import read_manifest as read_site
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Kind, ModelState, RowSet
 from fljob_runtime.roles.journal import Journal, JournalError
+from fljob_runtime.roles.journal_log import FileLog
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 from fljob_runtime.rounds.values import (
     CohortChosen,
@@ -130,7 +131,7 @@ def _checkpoint(root: Path) -> Target:
 
 def _journal(root: Path) -> Target:
     path = root / "journal.jsonl"
-    journal = Journal(path, uid=UID)
+    journal = Journal(FileLog(path), uid=UID)
     update = m.AcceptedUpdate("a", 0, (m.Receipt(0, "d", 9),))
     for round_ in range(2):
         journal.append(CohortChosen(round_, ("a",), ("a", "b"), LAYOUT.digest, (10,)))
@@ -147,7 +148,7 @@ def _journal(root: Path) -> Target:
 
     def decode(data: bytes) -> None:
         path.write_bytes(data)
-        Journal(path, uid=UID).close()
+        Journal(FileLog(path), uid=UID).close()
 
     return plain("journal", [valid], decode, JournalError)
 

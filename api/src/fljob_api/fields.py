@@ -16,6 +16,7 @@ DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DECIMAL = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$"
 PERCENT = r"^(100|[1-9][0-9]?)%$"
 QUANTITY = r"^([0-9]+(\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+STORE_URI = r"^[a-z][a-z0-9]*://[^\s?#*\[\]]+$"  # no options, which would be read by whoever may read the FLJob
 SUB_PATH = r"^[^/.:][^/:]*(/[^/.:][^/:]*)*$"  # no segment starts with a dot, so none leaves the volume
 LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
 LABEL_VALUE = r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$"

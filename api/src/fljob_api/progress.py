@@ -74,8 +74,8 @@ class Training(ApiModel):
     metrics: list[Metric] = Field(default_factory=list, max_length=32)
     best: Metric | None = None
     recent_rounds: list[RoundSummary] = Field(default_factory=list, max_length=10)
-    checkpoint: Text | None = Field(None, description="Newest durable checkpoint, relative to the checkpoint volume.")
-    model_uri: Text | None = Field(None, description="The final model, relative to the checkpoint volume.")
+    checkpoint: Text | None = Field(None, description="Newest durable checkpoint.")
+    model_uri: Text | None = Field(None, description="The final model, relative to the checkpoint volume or uri.")
     model_digest: Text | None = Field(None, description="Digest of the final model's file: `sha256:<hex>`.")
     waiting_for: Waiting | None = None
 

@@ -6,6 +6,7 @@ from these classes, so a field's description here is what `kubectl explain` prin
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -13,6 +14,7 @@ from pydantic import Field, StringConstraints
 
 from fljob_api.base import ApiModel
 from fljob_api.fields import (
+    STORE_URI,
     SUB_PATH,
     Decimal,
     DnsLabel,
@@ -211,12 +213,47 @@ class VolumeClaimTemplate(ApiModel):
     storage: Quantity = Field(description="Size of the volume, such as 1Gi.")
 
 
-class Checkpoint(ApiModel):
-    """Where committed rounds are made durable. The volume is never owned by the job."""
+class SecretRef(ApiModel):
+    """A Secret in the job's namespace whose keys become environment variables."""
 
-    RULES: ClassVar = (exactly_one("persistentVolumeClaim", "volumeClaimTemplate"),)
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+class Checkpoint(ApiModel):
+    """Where committed rounds are made durable: a volume or a store. It is never owned by the job."""
+
+    RULES: ClassVar = (
+        exactly_one("persistentVolumeClaim", "volumeClaimTemplate", "uri"),
+        Rule(
+            cel="!has(self.uri) || !self.uri.matches('^(memory|http|https)://')",
+            message="memory:// is another store in each process and http:// cannot be written; name a store that "
+            "coordinator and servers share, such as s3://bucket/folder",
+            holds=lambda c: not re.match("^(memory|http|https)://", c.uri or ""),
+            field="uri",
+        ),
+        Rule(
+            cel="!has(self.uri) || !self.uri.matches('^[a-z0-9]+://[^/]*:[^/]*@')",
+            message="a password in the uri is seen by all who may read the FLJob; give it by secretRef",
+            holds=lambda c: not re.match("^[a-z0-9]+://[^/]*:[^/]*@", c.uri or ""),
+            field="uri",
+        ),
+        Rule(
+            cel="!has(self.secretRef) || has(self.uri)",
+            message="secretRef holds the credentials for uri; set uri or leave it out",
+            holds=lambda c: c.secret_ref is None or c.uri is not None,
+            field="secretRef",
+        ),
+    )
     persistent_volume_claim: ClaimSource | None = None
     volume_claim_template: VolumeClaimTemplate | None = None
+    uri: Annotated[str, StringConstraints(pattern=STORE_URI, max_length=512)] | None = Field(
+        None,
+        description="Folder of a store that fsspec has a driver for, such as s3://bucket/folder; shared by coordinator "
+        "and servers, no volume is made.",
+    )
+    secret_ref: SecretRef | None = Field(
+        None, description="Credentials for uri: its keys become environment variables of coordinator and servers."
+    )
     every_rounds: int = Field(1, ge=1, le=10_000, description="Rounds from one checkpoint to the next.")
     keep: int = Field(
         2,

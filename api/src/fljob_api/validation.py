@@ -30,7 +30,8 @@ def validate(
     """Return every fault of an FLJob manifest (plain data); empty when it is valid.
 
     `status` is not looked at. `catalog`: the built-in names, by default those of this release. `in_cluster`: also
-    refuse a trainer without data whose dataset needs some, which in a local run may come by `--data`.
+    refuse what only a local run can have: a trainer without data whose dataset needs some (it may come by `--data`),
+    checkpoints in a folder of the machine.
     """
     problems = _identity(manifest)
     if problems:
@@ -41,7 +42,7 @@ def validate(
         return tuple(_problem(detail) for detail in error.errors(include_url=False))
     known = catalog or built_in()
     broken = [*_broken_rules(job.spec, "spec"), *_duplicates(job.spec, "spec")]
-    homeless = _without_data(job.spec, known) if in_cluster else ()
+    homeless = (*_without_data(job.spec, known), *_in_a_pod(job.spec)) if in_cluster else ()
     return (*broken, *_unknown_names(job.spec, known), *homeless)
 
 
@@ -132,6 +133,14 @@ def _duplicates(value: ApiModel, path: str) -> Iterator[Problem]:
             seen.add(text)
     for at, part in _nested(value, path):
         yield from _duplicates(part, at)
+
+
+def _in_a_pod(spec: FLJobSpec) -> tuple[Problem, ...]:
+    uri = spec.checkpoint.uri if spec.checkpoint else None
+    if uri is None or not uri.startswith(("file://", "local://")):
+        return ()
+    words = "is a folder of one pod and ends with it; name a store that all pods reach, or a claim"
+    return (Problem("spec.checkpoint.uri", words),)
 
 
 def _without_data(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:

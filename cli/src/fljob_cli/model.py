@@ -81,6 +81,11 @@ def get_from_cluster(cluster: Cluster, job: str, out: Path, *, image: str | None
     """Fetch the model of a cluster job to `out` through a reader pod, which is deleted in any case."""
     from fljob_cli.cluster.reader import Reader, Volume  # noqa: PLC0415 - heavy
 
+    present: dict[str, Any] = cluster.find(job) or {}
+    uri = present.get("spec", {}).get("checkpoint", {}).get("uri")
+    if uri:
+        _get_from_store(uri, present, out)
+        return
     stored = find(cluster, job)
     chosen = image or stored.image or _image_of(cluster, job)
     sys.stderr.write(f"reading {stored.path} (round {stored.round}) of claim {stored.claim}\n")
@@ -88,6 +93,25 @@ def get_from_cluster(cluster: Cluster, job: str, out: Path, *, image: str | None
         with Reader(cluster, volume=Volume(stored.claim, stored.sub_path), image=chosen) as reader:
             fetched = reader.fetch(stored.path, Path(scratch))
         keep(fetched, out, digest=stored.digest)
+
+
+def _get_from_store(uri: str, job: dict[str, Any], out: Path) -> None:
+    """Fetch the model of a job that keeps it behind a URI, with the credentials of the caller's environment."""
+    from fljob_runtime.checkpoints.remote import Remote  # noqa: PLC0415 - only here
+    from fljob_runtime.errors import TransportError  # noqa: PLC0415
+
+    training = job.get("status", {}).get("training") or {}
+    path = training.get("modelUri")
+    if not path:
+        raise CliError(f"{job['metadata']['name']}: has no finished model yet", code=ExitCode.BAD_DATA)
+    sys.stderr.write(f"reading {path} (round {training.get('round', 0)}) of {uri}\n")
+    with tempfile.TemporaryDirectory(prefix="fljob-model-") as scratch:
+        try:
+            fetched = Remote(uri, Path(scratch) / "spool").fetch(path)
+        except TransportError as error:
+            hint = "the store's credentials are taken from this shell's environment"
+            raise CliError(str(error), code=ExitCode.CHECKPOINT_UNUSABLE, hint=hint) from error
+        keep(fetched, out, digest=str(training.get("modelDigest", "")))
 
 
 def find(cluster: Cluster, job: str) -> StoredModel:
@@ -107,7 +131,7 @@ def find(cluster: Cluster, job: str) -> StoredModel:
             f"no claim in {cluster.namespace} holds a model of {job}",
             code=ExitCode.BAD_DATA,
             hint="a job leaves its model on the volume of spec.checkpoint when it has committed a round; "
-            "give the --namespace it ran in",
+            "give the --namespace it ran in. Behind a checkpoint.uri it is <uri>/<uid of the job>/model",
         )
     present = cluster.find(job)
     uid = present["metadata"]["uid"] if present else ""

@@ -101,7 +101,7 @@ async def _secrets(cluster: ClusterClient, job: FLJob, *, has_jobs: bool) -> tup
 
 async def _claim_present(cluster: ClusterClient, job: FLJob) -> bool | None:
     checkpoint = job.spec.checkpoint
-    if checkpoint is None:
+    if checkpoint is None or checkpoint.uri is not None:
         return None
     claim = checkpoint.persistent_volume_claim
     name = claim.claim_name if claim else names.checkpoint_claim(job.metadata.name)

@@ -52,7 +52,7 @@ class Observed:
     hashes: (kind, name) -> applied hash of present children of this very FLJob (by uid); foreign: children of a former
     FLJob of this name that are not gone yet; secrets: names present, None when they were not looked up this time;
     authority_lost: certificates are missing, others are there, and no authority or another one than theirs;
-    claim_present: None without a checkpoint; fold_progress: whether enough time has passed since the last fold;
+    claim_present: None where no claim is used; fold_progress: whether enough time has passed since the last fold;
     resync: apply again even what seems unchanged.
     """
 

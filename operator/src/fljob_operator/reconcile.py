@@ -277,9 +277,11 @@ def _checkpoint_word(job: FLJob, observed: Observed) -> Word:
         what = "spec.checkpoint is not set: a lost server or coordinator starts the job again from its first round"
         return word(ConditionType.CHECKPOINT_READY, False, Reason.NOT_CONFIGURED, what)
     durable = observed.progress.training.checkpoint if observed.progress else None
+    uri = job.spec.checkpoint.uri
+    where = f" at {uri}" if uri else ""
     if durable:
-        return word(ConditionType.CHECKPOINT_READY, True, Reason.CHECKPOINTED, durable)
-    return word(ConditionType.CHECKPOINT_READY, False, Reason.PENDING, "no round is committed yet")
+        return word(ConditionType.CHECKPOINT_READY, True, Reason.CHECKPOINTED, durable + where)
+    return word(ConditionType.CHECKPOINT_READY, False, Reason.PENDING, "no round is committed yet" + where)
 
 
 def _progressed(job: FLJob, observed: Observed, now: datetime, words: Sequence[Word], **changes: object) -> Decision:

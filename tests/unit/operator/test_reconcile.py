@@ -130,6 +130,15 @@ def test_success_is_final_and_notes_the_model() -> None:
     assert later.status.conditions == decision.status.conditions
 
 
+def test_a_checkpoint_behind_a_uri_is_told_with_it_and_marks_no_claim() -> None:
+    job = running(checkpoint={"uri": "s3://bucket/folder"})
+    told = progress(finish=finish(Outcome.SUCCEEDED), checkpoint="version 3", model_uri="u/model", model_digest="d")
+    decision = decide(job, everything(job, progress=told))
+    words = ("True", "Checkpointed", "version 3 at s3://bucket/folder")
+    assert condition(decision, ConditionType.CHECKPOINT_READY) == words
+    assert decision.annotate is None
+
+
 def test_failure_is_final_and_says_who_and_why() -> None:
     job = running()
     gone = {"failed": True, "fail_reason": "PodFailurePolicy", "fail_message": "x"}

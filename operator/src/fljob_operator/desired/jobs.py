@@ -100,7 +100,7 @@ def _pod_spec(job: FLJob, member: Member, incarnation: int, defaults: Defaults) 
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(member, mounts, defaults)],
+        "containers": [_container(job, member, mounts, defaults)],
         "volumes": volumes,
     }
     selector = (extra.node_selector or {}) | ((trainer.node_selector or {}) if trainer else {})
@@ -115,7 +115,7 @@ def _pod_spec(job: FLJob, member: Member, incarnation: int, defaults: Defaults) 
     return spec
 
 
-def _container(member: Member, mounts: list[dict[str, Any]], defaults: Defaults) -> dict[str, Any]:
+def _container(job: FLJob, member: Member, mounts: list[dict[str, Any]], defaults: Defaults) -> dict[str, Any]:
     extra = member.template
     own = member.trainer.resources if member.trainer and member.trainer.resources else extra.resources
     paths = {m["name"]: m["mountPath"] for m in mounts}
@@ -131,7 +131,7 @@ def _container(member: Member, mounts: list[dict[str, Any]], defaults: Defaults)
         if volume in paths:
             flags += [flag, paths[volume]]
     probe = {"httpGet": {"path": "/healthz", "port": "http"}, "timeoutSeconds": 5}
-    return {
+    container = {
         "name": names.CONTAINER,
         "image": extra.image or defaults.image,
         "imagePullPolicy": (extra.image_pull_policy.value if extra.image_pull_policy else defaults.pull_policy),
@@ -159,6 +159,10 @@ def _container(member: Member, mounts: list[dict[str, Any]], defaults: Defaults)
         },
         "volumeMounts": mounts,
     }
+    secret = job.spec.checkpoint.secret_ref if job.spec.checkpoint else None
+    if secret and not member.trainer:  # a trainer never sees the store, so it gets no credentials for it
+        container["envFrom"] = [{"secretRef": {"name": secret.name}}]
+    return container
 
 
 def _memory_flags(given: Resources | None) -> list[str]:
@@ -232,7 +236,7 @@ def _data_volume(data: DataSource) -> dict[str, Any]:
 
 def _add_checkpoint(job: FLJob, volumes: list[dict[str, Any]], mounts: list[dict[str, Any]]) -> None:
     checkpoint = job.spec.checkpoint
-    if checkpoint is None:
+    if checkpoint is None or checkpoint.uri is not None:
         return
     claim = checkpoint.persistent_volume_claim
     claim_name = claim.claim_name if claim else names.checkpoint_claim(job.metadata.name)

@@ -147,6 +147,10 @@ def _network_policies(job: FLJob) -> tuple[Manifest, ...]:
     def peers(*roles: str) -> list[dict[str, Any]]:
         return [{"podSelector": pod_selector(job, role)} for role in roles]
 
+    # Where a store is, only its driver and the credentials know: an endpoint in the cluster, any port.
+    checkpoint = job.spec.checkpoint
+    store = [{"ports": [{"protocol": "TCP"}]}] if checkpoint and checkpoint.uri else []
+    to_store = {"policyTypes": ["Ingress", "Egress"], "egress": store} if store else {"policyTypes": ["Ingress"]}
     dns = {"ports": [*ports(53), *ports(53, protocol="UDP")]}
     grpc = names.GRPC_PORT
     return (
@@ -165,13 +169,13 @@ def _network_policies(job: FLJob) -> tuple[Manifest, ...]:
             {
                 "policyTypes": ["Ingress", "Egress"],
                 "ingress": [{"from": peers(trainer), "ports": ports(grpc)}],
-                "egress": [{"to": peers(server), "ports": ports(grpc)}, {"ports": ports(443, 6443)}],
+                "egress": [{"to": peers(server), "ports": ports(grpc)}, {"ports": ports(443, 6443)}, *store],
             },
         ),
         policy(
             "server",
             pod_selector(job, server),
-            {"policyTypes": ["Ingress"], "ingress": [{"from": peers(coordinator, trainer), "ports": ports(grpc)}]},
+            {**to_store, "ingress": [{"from": peers(coordinator, trainer), "ports": ports(grpc)}]},
         ),
         policy(
             "trainer",
@@ -184,7 +188,7 @@ def _network_policies(job: FLJob) -> tuple[Manifest, ...]:
 def model_annotation(job: FLJob, value: str) -> Manifest | None:
     """Return the apply that notes the model on the checkpoint's claim, for `fljob model get` after the job is gone."""
     checkpoint = job.spec.checkpoint
-    if checkpoint is None:
+    if checkpoint is None or checkpoint.uri is not None:
         return None
     claim = checkpoint.persistent_volume_claim
     name = claim.claim_name if claim else names.checkpoint_claim(job.metadata.name)

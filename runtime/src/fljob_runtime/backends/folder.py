@@ -22,6 +22,8 @@ from fljob_api import names, pki
 from fljob_api.fljob import FLJob
 from fljob_api.job_config import JobConfig
 from fljob_api.spec import FLJobSpec
+from fljob_runtime.checkpoints.remote import check_driver
+from fljob_runtime.errors import CheckpointError
 
 _HOST = "127.0.0.1"
 _MUTABLE = {"suspend", "rounds", "stopCriteria", "backoffLimit"}
@@ -83,6 +85,7 @@ def prepare(job: FLJob, folder: RunFolder) -> JobConfig:
     before = _former(folder)
     if before is not None:
         _check_same(job, before, folder)
+    _check_store(job)
     shards = job.spec.server.replicas
     ports = _free_ports(shards + 1)
     config = JobConfig(
@@ -137,6 +140,15 @@ def _former(folder: RunFolder) -> JobConfig | None:
         return JobConfig.read(folder.config)
     except (OSError, json.JSONDecodeError, ValidationError) as error:
         raise LocalRunError(f"{folder.config}: cannot be read ({error}); choose another --run-dir") from error
+
+
+def _check_store(job: FLJob) -> None:
+    uri = job.spec.checkpoint.uri if job.spec.checkpoint else None
+    try:
+        if uri is not None:
+            check_driver(uri)
+    except CheckpointError as error:
+        raise LocalRunError(f"spec.{error}") from error
 
 
 def _check_same(job: FLJob, before: JobConfig, folder: RunFolder) -> None:

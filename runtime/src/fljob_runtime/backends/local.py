@@ -11,9 +11,12 @@ from enum import StrEnum
 from pathlib import Path
 
 from fljob_api.fljob import FLJob
+from fljob_api.job_config import JobConfig
 from fljob_api.progress import Finish, Progress
 from fljob_runtime.backends.folder import LocalRunError, RunFolder, check_data, prepare
 from fljob_runtime.backends.supervisor import Supervisor
+from fljob_runtime.checkpoints.remote import Remote
+from fljob_runtime.errors import TransportError
 
 __all__ = ["LocalRunError", "RunResult", "RunState", "run_local"]
 
@@ -61,6 +64,17 @@ def run_local(
     return RunResult(
         state=RunState(finish.outcome.value),
         rounds=progress.training.round if progress else 0,
-        model=folder.checkpoint / model if model else None,
+        model=_model(config, folder, model) if model else None,
         finish=finish,
     )
+
+
+def _model(config: JobConfig, folder: RunFolder, path: str) -> Path:
+    """Return where the model lies in the run folder; from a URI it is fetched to where it always is."""
+    uri = config.spec.checkpoint.uri if config.spec.checkpoint else None
+    if uri is None:
+        return folder.checkpoint / path
+    try:
+        return Remote(uri, folder.checkpoint).fetch(path)
+    except TransportError as error:
+        raise LocalRunError(f"the job has succeeded, but its model is not here: {error}") from error

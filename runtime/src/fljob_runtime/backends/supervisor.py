@@ -144,8 +144,8 @@ _TOLD = {"BadConfig", "UnknownName", "BadData", "LayoutMismatch", "IdentityRefus
 def programs(config: JobConfig, folder: RunFolder, data: Mapping[str, Path]) -> list[Program]:
     """Return what to start, the trainers first: their nursery has torch to import."""
     trainers = [_trainer(trainer.name, folder, data.get(trainer.name)) for trainer in config.spec.trainers]
-    shards = [_server(shard, folder) for shard in range(len(config.servers))]
-    return [*trainers, _coordinator(folder), *shards]
+    shards = [_server(shard, config, folder) for shard in range(len(config.servers))]
+    return [*trainers, _coordinator(config, folder), *shards]
 
 
 def _common(folder: RunFolder, process: str) -> tuple[str, ...]:
@@ -160,9 +160,15 @@ def _trainer(name: str, folder: RunFolder, data: Path | None) -> Program:
     return Program(process, "", (*flags, *where), folder.log(process))
 
 
-def _coordinator(folder: RunFolder) -> Program:
+def _checkpoint(config: JobConfig, folder: RunFolder) -> tuple[str, ...]:
+    """The run folder stands for every volume; a URI means in a local run what it means in a pod."""
+    checkpoint = config.spec.checkpoint
+    return () if checkpoint and checkpoint.uri else ("--checkpoint-dir", str(folder.checkpoint))
+
+
+def _coordinator(config: JobConfig, folder: RunFolder) -> Program:
     flags = (
-        *("--checkpoint-dir", str(folder.checkpoint), "--scratch-dir", str(folder.scratch("coordinator"))),
+        *(*_checkpoint(config, folder), "--scratch-dir", str(folder.scratch("coordinator"))),
         *("--progress-file", str(folder.progress), "--control-file", str(folder.control)),
         *("--absence-grace-seconds", str(_ABSENCE_GRACE_S)),
     )
@@ -170,10 +176,10 @@ def _coordinator(folder: RunFolder) -> Program:
     return Program("coordinator", module, (*_common(folder, "coordinator"), *flags), folder.log("coordinator"))
 
 
-def _server(shard: int, folder: RunFolder) -> Program:
+def _server(shard: int, config: JobConfig, folder: RunFolder) -> Program:
     process = f"server-{shard}"
     flags = (
-        *("--shard", str(shard), "--checkpoint-dir", str(folder.checkpoint)),
+        *("--shard", str(shard), *_checkpoint(config, folder)),
         *("--scratch-dir", str(folder.scratch(process))),
     )
     module = "fljob_runtime.programs.server"

@@ -52,17 +52,31 @@ class Manifest:
 
 def write_manifest(root: Path, manifest: Manifest) -> Path:
     """Write the manifest durably and return its path; raises CheckpointError."""
-    body = {"format": FORMAT, **asdict(manifest)}
-    text = json.dumps({**body, "digest": _digest(body)}, indent=1, sort_keys=True).encode()
+    text = manifest_bytes(manifest)
     path = inside(root, f"{manifest.job_uid}/{manifest.version}/{FILE}")
     write_atomically(path, lambda file: file.write(text))
     return path
 
 
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Return the content of the manifest's file."""
+    body = {"format": FORMAT, **asdict(manifest)}
+    return json.dumps({**body, "digest": _digest(body)}, indent=1, sort_keys=True).encode()
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read and check one manifest; raises CheckpointError when it is torn, changed or not one."""
     try:
-        body: dict[str, Any] = json.loads(path.read_bytes())
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    return parse_manifest(str(path), content)
+
+
+def parse_manifest(path: str, content: bytes) -> Manifest:
+    """Check the content of one manifest's file; raises CheckpointError when it is torn, changed or not one."""
+    try:
+        body: dict[str, Any] = json.loads(content)
         digest = body.pop("digest")
         if (form := body.pop("format")) not in _FORMATS or digest != _digest({"format": form, **body}):
             raise CheckpointError(f"{path}: torn, changed or of another format")
@@ -70,8 +84,6 @@ def read_manifest(path: Path) -> Manifest:
             body[key] = tuple(_file(**file) for file in body.get(key, ()))
         body["part_digests"] = tuple(body["part_digests"])
         return Manifest(**body)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest: {error}") from error
 

@@ -139,10 +139,19 @@ def read_shard_header(root: Path, file: ShardFileName) -> ShardPart:
     return part
 
 
+def read_base(path: Path) -> ShardFileName | None:
+    """Return the file that a file builds upon, if it does; it is not checked yet. Raises CheckpointError."""
+    with _opened(path) as tensors:
+        return _base(tensors.metadata() or {})
+
+
+def _base(metadata: Mapping[str, str]) -> ShardFileName | None:
+    return ShardFileName(metadata["base"], metadata["base_digest"]) if "base" in metadata else None
+
+
 def _header(path: Path, metadata: Mapping[str, str]) -> ShardPart:
     if metadata.get("format") not in _FORMATS:
         raise CheckpointError(f"{path}: format {metadata.get('format')!r}, {FORMAT!r} is needed")
-    base = ShardFileName(metadata["base"], metadata["base_digest"]) if "base" in metadata else None
     return ShardPart(
         job_uid=metadata["job_uid"],
         version=int(metadata["version"]),
@@ -153,7 +162,7 @@ def _header(path: Path, metadata: Mapping[str, str]) -> ShardPart:
         dense=np.empty(0, np.float32),
         tables={},
         num_slots=int(metadata.get("slots", "0")),
-        base=base,
+        base=_base(metadata),
     )
 
 

@@ -24,6 +24,8 @@ from pydantic import ValidationError
 from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
+from fljob_runtime.checkpoints.remote import Remote, folder_of
+from fljob_runtime.errors import CheckpointError
 
 
 class UsageError(Exception):
@@ -83,6 +85,38 @@ def read_config(path: Path) -> JobConfig:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
         raise UsageError(f"--config {path}: {faults}") from error
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a job's checkpoints are. remote: the store behind spec.checkpoint.uri, whose spool is `root`."""
+
+    root: Path
+    remote: Remote | None = None
+
+
+def checkpoints_of(config: JobConfig, given: Path | None, scratch: Path) -> Checkpoints | None:
+    """Return where checkpoints go: the folder that a flag names, else what spec.checkpoint says, None without it.
+
+    A file:// URI is a folder as any. Raises UsageError for a URI that no driver here can serve.
+    """
+    checkpoint = config.spec.checkpoint
+    if given is not None or checkpoint is None:
+        return Checkpoints(given) if given is not None else None
+    if checkpoint.uri is None:
+        return Checkpoints(Path(names.CHECKPOINT_DIR))
+    folder = folder_of(checkpoint.uri)
+    try:
+        if folder is None:
+            remote = Remote(checkpoint.uri, scratch / "checkpoint")
+            return Checkpoints(remote.spool, remote)
+        folder.mkdir(parents=True, exist_ok=True)
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        words = f"spec.checkpoint.uri: cannot make {folder}: {error.strerror}; is it a folder that this process shares?"
+        raise UsageError(words, ExitCode.CHECKPOINT_UNUSABLE) from error
+    return Checkpoints(folder)
 
 
 def port_of(address: str) -> int:

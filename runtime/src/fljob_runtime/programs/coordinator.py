@@ -16,18 +16,29 @@ from fljob_api import names
 from fljob_api.exit_codes import ExitCode
 from fljob_api.job_config import JobConfig
 from fljob_runtime import registry
+from fljob_runtime.checkpoints.remote_store import RemoteStore
 from fljob_runtime.checkpoints.store import FolderStore
 from fljob_runtime.errors import TransportError
-from fljob_runtime.programs.arguments import Common, UsageError, parser, port_of, read_config, set_up_logging
+from fljob_runtime.programs.arguments import (
+    Checkpoints,
+    Common,
+    UsageError,
+    checkpoints_of,
+    parser,
+    port_of,
+    read_config,
+    set_up_logging,
+)
 from fljob_runtime.roles.controls import ControlSource, FileControl, FLJobControl
 from fljob_runtime.roles.coordinator import ControlWatch, Coordinator, Item, Report, StopRequested, Surroundings
 from fljob_runtime.roles.coordinator_metrics import CoordinatorMetrics
 from fljob_runtime.roles.journal import Journal, JournalError
+from fljob_runtime.roles.journal_log import FileLog, Log, SegmentLog
 from fljob_runtime.roles.kube import KubeClient
 from fljob_runtime.roles.progress_sinks import ConfigMapProgress, FileProgress, ProgressSink
 from fljob_runtime.roles.progress_view import Identity
 from fljob_runtime.roles.publisher import Publisher
-from fljob_runtime.roles.shards import Limits, ShardKeeper
+from fljob_runtime.roles.shards import CheckpointStore, Limits, ShardKeeper
 from fljob_runtime.rounds.rules import ABSENCE_GRACE_S, Rules, control_of, rules_of
 from fljob_runtime.rounds.values import Event, Lost
 from fljob_runtime.transport import identity as wire_identity
@@ -57,7 +68,7 @@ class Options:
 def parse(arguments: Sequence[str] | None) -> Options:
     """Parse the flags."""
     flags = parser("fljob-coordinator", "Decide the rounds of one federated job.")
-    flags.add_argument("--checkpoint-dir", type=Path, help="default: the pod's mount if spec.checkpoint is set")
+    flags.add_argument("--checkpoint-dir", type=Path, help="default: what spec.checkpoint says, in a pod")
     flags.add_argument("--scratch-dir", type=Path, default=Path(names.SCRATCH_DIR))
     flags.add_argument("--progress-file", type=Path, help="instead of the progress ConfigMap")
     flags.add_argument("--control-file", type=Path, help="instead of the FLJob: suspend, rounds, stopCriteria")
@@ -106,8 +117,9 @@ def run(config: JobConfig, options: Options) -> ExitCode:
         signal.signal(number, lambda *_: inbox.put(StopRequested()))
     rules = _rules(config, options)
     metrics = CoordinatorMetrics(namespace=config.namespace, job=config.name)
-    root, durable = _checkpoint_root(config, options)
-    journal = Journal(root / config.uid / "journal.jsonl", uid=config.uid)
+    checkpoints = checkpoints_of(config, options.checkpoint_dir, options.scratch_dir)
+    durable = checkpoints is not None
+    journal = Journal(_journal_log(config, options, checkpoints), uid=config.uid)
     me = wire_identity.Identity(config.uid, names.ROLE_COORDINATOR, names.ROLE_COORDINATOR)
     secure = config.tls_enabled
     credentials = Credentials.load(options.common.tls_dir, me) if secure else Credentials.insecure(me)
@@ -115,7 +127,7 @@ def run(config: JobConfig, options: Options) -> ExitCode:
     servers = ServerClient(config.servers, credentials, incarnation=config.incarnation)
     keeper = ShardKeeper(
         servers,
-        _store(config, root) if durable else None,
+        _store(config, checkpoints) if checkpoints else None,
         num_shards=len(config.servers),
         emit=inbox.put,
         limits=Limits(reach_s=rules.startup_deadline_s),
@@ -144,12 +156,11 @@ def _rules(config: JobConfig, options: Options) -> Rules:
     return rules_of(config.spec, absence_grace_s=options.absence_grace_s)
 
 
-def _checkpoint_root(config: JobConfig, options: Options) -> tuple[Path, bool]:
-    if options.checkpoint_dir is not None:
-        return options.checkpoint_dir, True
-    if config.spec.checkpoint is not None:
-        return Path(names.CHECKPOINT_DIR), True
-    return options.scratch_dir, False
+def _journal_log(config: JobConfig, options: Options, checkpoints: Checkpoints | None) -> Log:
+    if checkpoints is None or checkpoints.remote is None:
+        root = checkpoints.root if checkpoints else options.scratch_dir
+        return FileLog(root / config.uid / "journal.jsonl")
+    return SegmentLog(checkpoints.remote.beside("journal"), f"{config.uid}/journal")
 
 
 def _serve(
@@ -169,10 +180,12 @@ def _serve(
     return service
 
 
-def _store(config: JobConfig, root: Path) -> FolderStore:
+def _store(config: JobConfig, checkpoints: Checkpoints) -> CheckpointStore:
     spec = config.spec
     about = {"job": config.name, "model": spec.model.to_dict(), "dataset": spec.dataset.to_dict(), "seed": spec.seed}
-    return FolderStore(root, config.uid, about)
+    if checkpoints.remote is not None:
+        return RemoteStore(checkpoints.remote, config.uid, about)
+    return FolderStore(checkpoints.root, config.uid, about)
 
 
 def _lost(trainer: str) -> Event:

@@ -26,6 +26,7 @@ from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.programs.arguments import (
     Common,
     UsageError,
+    checkpoints_of,
     parser,
     port_of,
     read_config,
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     made = parser("fljob-server", "One shard of a job's parameter server.")
     made.add_argument("--shard", type=int, required=True, help="which shard this is, from 0")
-    made.add_argument("--checkpoint-dir", type=Path, help="default: the pod's mount if spec.checkpoint is set")
+    made.add_argument("--checkpoint-dir", type=Path, help="default: what spec.checkpoint says, in a pod")
     made.add_argument("--scratch-dir", type=Path, default=Path(names.SCRATCH_DIR), help="updates over the budget")
     made.add_argument(
         "--memory-bytes", type=int, default=DEFAULT_MEMORY_BYTES, help="budget of staged updates in memory"
@@ -120,7 +121,8 @@ def _finish_writing(shard: Shard) -> None:
 def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
     if not 0 <= flags.shard < len(config.servers):
         raise UsageError(f"--shard {flags.shard}: the job has {len(config.servers)} shards, counted from 0")
-    checkpoint = flags.checkpoint_dir or (Path(names.CHECKPOINT_DIR) if config.spec.checkpoint else None)
+    checkpoints = checkpoints_of(config, flags.checkpoint_dir, flags.scratch_dir)
+    checkpoint = checkpoints.root if checkpoints else None
     for flag, folder in (("--checkpoint-dir", checkpoint), ("--scratch-dir", flags.scratch_dir)):
         if folder is not None and not folder.is_dir():
             raise UsageError(f"{flag} {folder}: no such folder")
@@ -135,6 +137,7 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         scratch=flags.scratch_dir,
         memory_bytes=flags.memory_bytes,
         checkpoint=checkpoint,
+        remote=checkpoints.remote if checkpoints else None,
         weighting=config.spec.strategy.weighting,
         row_averaging=config.spec.strategy.rows,
         averaging=algorithm(config.spec.strategy).averaging(config.spec),

@@ -282,6 +282,7 @@ class Coordinator:
         _log.info("event=stopped state=%s round=%d", self._machine.state, self._machine.history.committed)
         self._around.publisher.close(_LAST_WORD_S / 5)
         self._around.keeper.stop(None, deadline_s=1.0)
+        self._around.journal.close()
         self._around.streams.stop(0.2)
         return ExitCode.STOPPED
 
@@ -296,6 +297,7 @@ class Coordinator:
         for trainer in self._machine.roster.present():
             self._tell(Tell(trainer, last))
         self._around.keeper.stop(None if paused else ending.reason)
+        self._around.journal.close()
         self._around.publisher.offer(self._progress(finish_of(ending)), urgent=True)
         if not self._around.publisher.close(_LAST_WORD_S):
             _log.error("the last progress could not be written within %g s", _LAST_WORD_S)

@@ -1,20 +1,19 @@
 """The coordinator's journal: one JSON line per record, appended before the record's consequences.
 
-Lives beside the checkpoints. Read once at start (History), written by the coordinator's loop alone. A last
-line that a crash tore is dropped; damage anywhere else is an error, since rounds would be counted twice.
+Lives beside the checkpoints, as `journal_log` says. Read once at start (History), written by the coordinator's loop
+alone. Damage is an error, since rounds would be counted twice.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from fljob_api.exit_codes import ExitCode
 from fljob_runtime.messages import AcceptedUpdate, Outcome, Receipt
+from fljob_runtime.roles.journal_log import JournalError, Log
 from fljob_runtime.rounds.history import History
 from fljob_runtime.rounds.values import (
     CohortChosen,
@@ -29,96 +28,58 @@ from fljob_runtime.rounds.values import (
     TrainerMended,
 )
 
+__all__ = ["Journal", "JournalError"]
 FORMAT = 1
 _Json = dict[str, Any]
-
-
-class JournalError(Exception):
-    """The journal cannot be used; the message names the file and line and what to do."""
 
 
 class Journal:
     """An open journal. `history` is what it says; `append` adds to the file only."""
 
-    def __init__(self, path: Path, *, uid: str) -> None:
+    def __init__(self, log: Log, *, uid: str) -> None:
         """Open or begin the journal of job `uid`; raises JournalError for another job's or a damaged one."""
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            whole = _drop_torn_tail(path)
-            self.history = _replay(path, whole, uid)
-            self._file = path.open("ab")
-            if not whole:
-                self._write({"kind": "Begin", "format": FORMAT, "uid": uid}, durable=True)
-                _sync_folder(path.parent)
-        except OSError as error:
-            raise JournalError(f"cannot write {path}: {error.strerror}") from error
+        self._log = log
+        lines = log.read()
+        self.history = _replay(log, lines, uid)
+        if not lines:
+            self._write({"kind": "Begin", "format": FORMAT, "uid": uid}, durable=True)
 
     def append(self, record: Record) -> None:
-        """Append a record. What shards will be told is on disk when this returns, the rest with the system.
+        """Append a record. What shards will be told is durable when this returns, the rest when the log says so.
 
         Raises JournalError when the volume is full or gone.
         """
         durable = isinstance(record, ListAccepted | Rewound | Finished)
-        try:
-            self._write({"kind": type(record).__name__, **asdict(record)}, durable=durable)
-        except OSError as error:
-            raise JournalError(f"cannot write {self._path}: {error.strerror}") from error
+        self._write({"kind": type(record).__name__, **asdict(record)}, durable=durable)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Make durable what is not yet; raises JournalError."""
+        self._log.close()
 
     def _write(self, value: _Json, *, durable: bool) -> None:
-        self._file.write(json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n")
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
+        self._log.append(json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n", durable=durable)
 
 
-def _drop_torn_tail(path: Path) -> list[bytes]:
-    """Cut the file after its last whole line; return the lines."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    lines = whole.splitlines()
-    if lines and not _is_json(lines[-1]):
-        lines.pop()
-        whole = b"".join(line + b"\n" for line in lines)
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return lines
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _replay(path: Path, lines: list[bytes], uid: str) -> History:
+def _replay(log: Log, lines: list[bytes], uid: str) -> History:
     history = History()
     for number, line in enumerate(lines, 1):
         try:
             value: _Json = json.loads(line)
             kind = value.pop("kind")
             if number == 1:
-                _check_begin(path, kind, value, uid)
+                _check_begin(log.name, kind, value, uid)
             else:
                 history.apply(_READERS[kind](value))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise JournalError(f"{path}, line {number}: damaged ({error}); restore the file or move it away") from error
+            raise JournalError(f"{log.where(number)}: damaged ({error}); restore the file or move it away") from error
     return history
 
 
-def _check_begin(path: Path, kind: str, value: _Json, uid: str) -> None:
+def _check_begin(name: str, kind: str, value: _Json, uid: str) -> None:
     if kind != "Begin" or value["format"] != FORMAT:
-        raise JournalError(f"{path}: not a journal of this version; move it away")
+        raise JournalError(f"{name}: not a journal of this version; move it away")
     if value["uid"] != uid:
-        raise JournalError(f"{path}: belongs to job {value['uid']}, not {uid}; use another volume or folder")
+        raise JournalError(f"{name}: belongs to job {value['uid']}, not {uid}; use another volume or folder")
 
 
 def _accepted(value: _Json) -> ListAccepted:
@@ -139,14 +100,6 @@ def _cohort(value: _Json) -> CohortChosen:
 def _finished(value: _Json) -> Finished:
     outcome, code = Outcome(value.pop("outcome")), ExitCode(value.pop("exit_code"))
     return Finished(outcome=outcome, exit_code=code, **value)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _READERS: Mapping[str, Callable[[_Json], Record]] = {

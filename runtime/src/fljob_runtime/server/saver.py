@@ -20,6 +20,7 @@ import numpy as np
 from fljob_runtime.checkpoints import keyed_rows
 from fljob_runtime.checkpoints.chain import MAX_FILES
 from fljob_runtime.checkpoints.files import I64, Tensor
+from fljob_runtime.checkpoints.remote import Remote
 from fljob_runtime.checkpoints.shard_file import (
     ShardFileName,
     ShardPart,
@@ -29,7 +30,7 @@ from fljob_runtime.checkpoints.shard_file import (
     with_slots,
     write_tensors,
 )
-from fljob_runtime.errors import CheckpointError
+from fljob_runtime.errors import CheckpointError, TransportError
 from fljob_runtime.messages import SavedVersion
 from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ParamSpec
 from fljob_runtime.server.versions import ShardModel
@@ -79,8 +80,12 @@ class Saved:
 class Saver:
     """Writes one shard's versions, one at a time, each on a thread of its own while the shard goes on."""
 
-    def __init__(self, root: Path, place: Place, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, root: Path, place: Place, *, remote: Remote | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Write below `root`; with a store behind a URI each file goes there, from its spool `root`."""
         self._root = root
+        self._remote = remote
         self._place = place
         self._clock = clock
         self._thread: threading.Thread | None = None
@@ -145,10 +150,12 @@ class Saver:
         start = time.monotonic()
         try:
             file = write_tensors(self._root, header, tensors)
+            if self._remote is not None:
+                self._remote.put(file.path)
         except _CancelledError:
             return
         except Exception as error:
-            if not isinstance(error, CheckpointError):
+            if not isinstance(error, TransportError):
                 _log.exception("event=checkpoint_failed version=%d", plan.version)
             self._told = SavedVersion(plan.version, header.digest, error=f"shard {header.shard}: {error}")
             return

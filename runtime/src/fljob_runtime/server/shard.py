@@ -16,6 +16,8 @@ from fljob_api.strategy import RowAveraging, Weighting
 from fljob_runtime.algorithms.algorithm import FEDAVG, Averaging
 from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
+from fljob_runtime.checkpoints.remote import Remote
+from fljob_runtime.checkpoints.remote_store import load_remote_part
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import CheckpointError, LayoutMismatchError, MalformedError, NotReadyError, StaleError
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 class ShardConfig:
     """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints.
 
+    remote: the store that checkpoints go to, `checkpoint` being its spool; None where the folder itself is what lasts.
     averaging: the algorithm's. optimizer: applies rounds' means; None makes the mean the next version. exchange: the
     rule of a mode in which values change within a round, None for Sync and Buffered. buffered: updates may be made
     from any version that is held; buffer_share: the part of the job's trainers whose updates make a version then. seed:
@@ -52,6 +55,7 @@ class ShardConfig:
     scratch: Path
     memory_bytes: int
     checkpoint: Path | None = None
+    remote: Remote | None = None
     weighting: Weighting = Weighting.SAMPLES
     row_averaging: RowAveraging = RowAveraging.TOUCHED
     averaging: Averaging = FEDAVG
@@ -375,7 +379,10 @@ class Shard:
         if config.checkpoint is None:
             raise CheckpointError(f"cannot read {files[0].path}: this server was started without --checkpoint-dir")
         wanted = Wanted(config.job_uid, version, config.shard, config.num_shards, len(config.slots))
-        part = load_part(config.checkpoint, files, wanted)
+        if config.remote is not None:
+            part = load_remote_part(config.remote, files, wanted)
+        else:
+            part = load_part(config.checkpoint, files, wanted)
         model = self._empty(part.layout)
         if self._model is not None:
             model.go_on_counting(self._model)
@@ -434,7 +441,8 @@ class Shard:
 def _saver(config: ShardConfig) -> Saver | None:
     if config.checkpoint is None:
         return None
-    return Saver(config.checkpoint, Place(config.job_uid, config.shard, config.num_shards, len(config.slots)))
+    place = Place(config.job_uid, config.shard, config.num_shards, len(config.slots))
+    return Saver(config.checkpoint, place, remote=config.remote)
 
 
 def _is(update: Staged, named: Named, round_: int) -> bool:

@@ -172,3 +172,12 @@ def test_exit_codes_become_the_pod_failure_policy() -> None:
 def test_replacements_wait_until_the_former_pod_is_gone() -> None:
     job = fljob()
     assert job_manifest(job, member_of(job, "server"), 1, DEFAULTS)["spec"]["podReplacementPolicy"] == "Failed"
+
+
+def test_credentials_of_a_store_go_to_those_who_write_it_and_no_volume_is_mounted() -> None:
+    job = fljob(checkpoint={"uri": "s3://bucket/folder", "secretRef": {"name": "keys"}})
+    for role in ("coordinator", "server"):
+        assert container(job, role)["envFrom"] == [{"secretRef": {"name": "keys"}}]
+        assert "--checkpoint-dir" not in container(job, role)["args"]
+        assert {volume["name"] for volume in pod_spec(job, role)["volumes"]} == {"config", "tmp", "tls"}
+    assert "envFrom" not in container(job, "trainer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fljob_api.fljob import FLJob
 from fljob_api.job_config import JobConfig
 from fljob_operator.desired.support import claim_manifest, config_manifest, model_annotation, support_manifests
 from support.operator_values import UID, fljob
@@ -85,3 +86,24 @@ def test_the_model_is_noted_on_the_claim_that_holds_it() -> None:
     assert made["metadata"]["name"] == "movies-checkpoint"
     assert mine["metadata"]["annotations"] == {"model.fljob.dev/movies": "{}"}
     assert model_annotation(fljob(), "{}") is None
+
+
+def test_a_store_needs_no_claim() -> None:
+    job = fljob(checkpoint={"uri": "s3://bucket/folder"})
+    assert claim_manifest(job) is None
+    assert model_annotation(job, "{}") is None
+
+
+def roles_that_reach_anywhere(job: FLJob) -> set[str]:
+    rule = {"ports": [{"protocol": "TCP"}]}
+    policies = [m["spec"] for m in support_manifests(job, 2) if m["kind"] == "NetworkPolicy"]
+    return {
+        spec["podSelector"]["matchLabels"]["fljob.dev/role"]
+        for spec in policies
+        if rule in spec.get("egress", []) and "Egress" in spec["policyTypes"]
+    }
+
+
+def test_only_those_who_write_a_store_reach_it() -> None:
+    assert roles_that_reach_anywhere(fljob(checkpoint={"uri": "s3://bucket/folder"})) == {"coordinator", "server"}
+    assert roles_that_reach_anywhere(fljob()) == set()

@@ -7,6 +7,7 @@ import pytest
 from fljob_api.exit_codes import ExitCode
 from fljob_runtime.messages import AcceptedUpdate, Outcome, Receipt
 from fljob_runtime.roles.journal import Journal, JournalError
+from fljob_runtime.roles.journal_log import FileLog
 from fljob_runtime.rounds.values import (
     CohortChosen,
     Finished,
@@ -35,7 +36,7 @@ ROUND_ONE: list[Record] = [
 
 
 def written(path: Path, *records: Record, uid: str = "u") -> Path:
-    journal = Journal(path, uid=uid)
+    journal = Journal(FileLog(path), uid=uid)
     for record in records:
         journal.append(record)
     journal.close()
@@ -43,7 +44,7 @@ def written(path: Path, *records: Record, uid: str = "u") -> Path:
 
 
 def reopened(path: Path, uid: str = "u") -> Journal:
-    journal = Journal(path, uid=uid)
+    journal = Journal(FileLog(path), uid=uid)
     journal.close()
     return journal
 
@@ -98,7 +99,7 @@ def test_damage_in_the_middle_is_an_error_with_the_line(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"rubbish\n", *lines[2:]]))
     with pytest.raises(JournalError, match="line 2: damaged"):
-        Journal(path, uid="u")
+        Journal(FileLog(path), uid="u")
 
 
 def test_a_missing_line_is_an_error(tmp_path: Path) -> None:
@@ -106,16 +107,16 @@ def test_a_missing_line_is_an_error(tmp_path: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3] + lines[4:]))
     with pytest.raises(JournalError, match="cannot follow"):
-        Journal(path, uid="u")
+        Journal(FileLog(path), uid="u")
 
 
 def test_another_jobs_journal_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "j", uid="mine")
     with pytest.raises(JournalError, match="belongs to job mine"):
-        Journal(path, uid="yours")
+        Journal(FileLog(path), uid="yours")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match=str(tmp_path / "file" / "j")):
-        Journal(tmp_path / "file" / "j", uid="u")
+        Journal(FileLog(tmp_path / "file" / "j"), uid="u")
