@@ -57,6 +57,9 @@ def changed(manifest: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
     return result
 
 
+_SCHEDULE = {"name": "QuadraticDecay", "warmUpRounds": 2, "decayStartRound": 5, "decayRounds": 4}
+
+
 def full() -> dict[str, Any]:
     """Return a manifest that sets every kind of field."""
     template = {
@@ -75,7 +78,7 @@ def full() -> dict[str, Any]:
         suspend=True,
         suspendGracePeriodSeconds=5,
         model={"name": "ncf", "parameters": {"mode": "MLP", "layers": "64,32,16,8"}},
-        optimizer={"name": "SGD", "learningRate": "1e-2"},
+        optimizer={"name": "SGD", "learningRate": "1e-2", "schedule": _SCHEDULE},
         trainers=[
             {
                 "name": "site-0",
@@ -214,6 +217,13 @@ NAMES = (
 )
 ENUMS = (
     _spec(
+        "an unknown schedule",
+        "optimizer",
+        {"schedule": {"name": "Cosin", "decayRounds": 3}},
+        "spec.optimizer.schedule.name",
+        says="`Cosine`",
+    ),
+    _spec(
         "a server optimizer of no such name",
         "strategy",
         {"serverOptimizer": {"name": "Yogy"}},
@@ -301,6 +311,38 @@ RULES = (
             "spec/optimizer": {"name": "SGD", "parameters": {"momentum": "0.9"}},
         },
         "spec.optimizer.parameters",
+    ),
+    _spec(
+        "a warm-up of no length",
+        "optimizer",
+        {"schedule": {"name": "WarmUp"}},
+        "spec.optimizer.schedule.warmUpRounds",
+    ),
+    _spec(
+        "a constant rate that warms up",
+        "optimizer",
+        {"schedule": {"name": "Constant", "warmUpRounds": 1}},
+        "spec.optimizer.schedule.warmUpRounds",
+    ),
+    _spec(
+        "a decay of no length",
+        "optimizer",
+        {"schedule": {"name": "Cosine"}},
+        "spec.optimizer.schedule.decayRounds",
+    ),
+    _spec(
+        "a decay before the warm-up has ended",
+        "optimizer",
+        {"schedule": {"name": "Cosine", "warmUpRounds": 3, "decayStartRound": 3, "decayRounds": 2}},
+        "spec.optimizer.schedule.decayStartRound",
+    ),
+    Case(
+        "a schedule that nobody follows",
+        {
+            "spec/strategy": {"mode": "Async", "serverOptimizer": {"name": "SGD"}},
+            "spec/optimizer": {"schedule": {"name": "Cosine", "decayRounds": 2}},
+        },
+        "spec.optimizer.schedule",
     ),
     _spec("gradients that nobody applies", "strategy", {"mode": "Async"}, "spec.strategy.serverOptimizer"),
     _spec("rows summed in Sync", "strategy", {"rowAveraging": "Summed"}, "spec.strategy.rowAveraging"),

@@ -53,6 +53,62 @@ class ModelSpec(ApiModel):
     )
 
 
+class ScheduleName(StrEnum):
+    """How the learning rate goes from round to round."""
+
+    CONSTANT = "Constant"
+    WARM_UP = "WarmUp"
+    QUADRATIC_DECAY = "QuadraticDecay"
+    COSINE = "Cosine"
+
+
+_DECAYING = (ScheduleName.QUADRATIC_DECAY, ScheduleName.COSINE)
+
+
+class Schedule(ApiModel):
+    """What the learning rate is multiplied by in each round; a function of the round's number alone."""
+
+    RULES: ClassVar = (
+        Rule(
+            cel="(self.name == 'WarmUp') ? has(self.warmUpRounds) : "
+            "(self.name != 'Constant' || !has(self.warmUpRounds))",
+            message="WarmUp needs warmUpRounds, and Constant has none",
+            holds=lambda s: (
+                s.warm_up_rounds is not None
+                if s.name is ScheduleName.WARM_UP
+                else s.name is not ScheduleName.CONSTANT or s.warm_up_rounds is None
+            ),
+            field="warmUpRounds",
+        ),
+        Rule(
+            cel="(self.name in ['QuadraticDecay', 'Cosine']) == has(self.decayRounds)",
+            message="QuadraticDecay and Cosine need decayRounds, and nothing else has any",
+            holds=lambda s: (s.name in _DECAYING) == (s.decay_rounds is not None),
+            field="decayRounds",
+        ),
+        Rule(
+            cel="!has(self.decayStartRound) || (has(self.decayRounds) && "
+            "(!has(self.warmUpRounds) || self.decayStartRound > self.warmUpRounds))",
+            message="decayStartRound must come after warmUpRounds, in a schedule with decayRounds",
+            holds=lambda s: (
+                s.decay_start_round is None
+                or (s.decay_rounds is not None and s.decay_start_round > (s.warm_up_rounds or 0))
+            ),
+            field="decayStartRound",
+        ),
+    )
+    name: ScheduleName
+    warm_up_rounds: int | None = Field(
+        None, ge=1, le=10_000, description="Rounds in which the rate rises in equal steps; the last has all of it."
+    )
+    decay_start_round: int | None = Field(
+        None, ge=1, le=10_000, description="Last round before it falls; default: the first after warmUpRounds."
+    )
+    decay_rounds: int | None = Field(
+        None, ge=1, le=10_000, description="Rounds from decayStartRound in which it falls; then it stays as it is."
+    )
+
+
 class OptimizerSpec(ApiModel):
     """The optimizer that each trainer runs on its own data; its state is fresh each round."""
 
@@ -61,6 +117,7 @@ class OptimizerSpec(ApiModel):
     parameters: Parameters = Field(
         default_factory=dict, description="What the optimizer takes beside the learning rate."
     )
+    schedule: Schedule | None = Field(None, description="How the learning rate changes over the rounds; default: not.")
 
 
 class DatasetSpec(ApiModel):
@@ -365,6 +422,13 @@ class FLJobSpec(ApiModel):
             message="FedNova and Scaffold are defined for optimizer.name SGD alone; set it, or take FedAvg or FedProx",
             holds=lambda s: s.strategy.name not in _SGD_ALONE or s.optimizer.name == "SGD",
             field="optimizer.name",
+        ),
+        Rule(
+            cel="!has(self.optimizer.schedule) || !has(self.strategy.mode) || "
+            "!(self.strategy.mode in ['StepSync', 'Async'])",
+            message="in modes StepSync and Async the server steps, at a rate of its own; remove optimizer.schedule",
+            holds=lambda s: s.optimizer.schedule is None or s.strategy.mode not in (Mode.STEP_SYNC, Mode.ASYNC),
+            field="optimizer.schedule",
         ),
         Rule(
             cel="!has(self.strategy.name) || self.strategy.name != 'Scaffold' || "

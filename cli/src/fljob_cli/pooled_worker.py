@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from fljob_api.fljob import FLJob
 from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
+from fljob_runtime.data.examples import SiteData
 from fljob_runtime.roles.trainer_setup import local_trainer
 from fljob_runtime.training.local import TrainPlan
 from fljob_runtime.training.pooled import PooledData, train_pooled
@@ -22,12 +24,17 @@ from fljob_runtime.training.pooled import PooledData, train_pooled
 _NICE = 10
 
 
-def open_pooled(job: FLJob, folders: dict[str, Path]) -> PooledData:
+def open_pooled(job: FLJob, folders: Mapping[str, Path]) -> PooledData:
     """Open every trainer's data as one client's; raises DataError or RegistryError."""
+    return PooledData([open_site(job, trainer.name, folders) for trainer in job.spec.trainers])
+
+
+def open_site(job: FLJob, site: str, folders: Mapping[str, Path]) -> SiteData:
+    """Open one trainer's data; raises DataError or RegistryError."""
     spec = job.spec
-    names = [trainer.name for trainer in spec.trainers]
-    requests = [OpenRequest(name, index, len(names), spec.seed, folders.get(name)) for index, name in enumerate(names)]
-    return PooledData([open_dataset(spec.dataset.name, spec.dataset.parameters, one) for one in requests])
+    index = [trainer.name for trainer in spec.trainers].index(site)
+    request = OpenRequest(site, index, len(spec.trainers), spec.seed, folders.get(site))
+    return open_dataset(spec.dataset.name, spec.dataset.parameters, request)
 
 
 def main(config: Path) -> None:
@@ -39,7 +46,9 @@ def main(config: Path) -> None:
     registry.load(job.spec.imports)
     data = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
     trainer = local_trainer(job.spec, TrainPlan.of(job.spec, "pooled"), data)
-    for number, metrics in enumerate(train_pooled(trainer, value["passes"]), start=1):
+    for number, metrics in enumerate(
+        train_pooled(trainer, value["passes"], job.spec.strategy.local_epochs or 1), start=1
+    ):
         line = {"pass": number, "loss": metrics.loss, "auc": metrics.auc}
         try:
             sys.stdout.write(json.dumps(line) + "\n")

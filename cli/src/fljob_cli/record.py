@@ -32,6 +32,7 @@ class Round:
     dropped: int
     seconds: float | None
     bytes: int
+    metrics: dict[str, float] = field(default_factory=dict)  # all of them, where one process alone has them
 
     @classmethod
     def of(cls, summary: RoundSummary) -> Self:
@@ -75,6 +76,8 @@ class Record:
     pooled: tuple[float, ...] | None = None
     model: str = ""
     model_digest: str = ""
+    site: str = ""  # of a training in one process: "" when the data of all was pooled
+    data: dict[str, str] = field(default_factory=dict)  # the folders it read
 
     def with_progress(self, progress: Progress) -> Record:
         """Return the record with the rounds and the sites' numbers that the progress brings."""
@@ -107,13 +110,20 @@ class Record:
         result: dict[str, Any] = {
             "job": self.job,
             "state": self.state,
-            "rounds": [asdict(r) for r in self.rounds if r.round > 0],
+            "rounds": [_shown(r) for r in self.rounds if r.round > 0],
         }
         if self.pooled is not None:
             result["pooled"] = {"auc": list(self.pooled)}
         if self.message:
             result["message"] = self.message
         return result | {"model": self.model or None}
+
+
+def _shown(entry: Round) -> dict[str, Any]:
+    value = asdict(entry)
+    if not entry.metrics:
+        del value["metrics"]
+    return value
 
 
 def number(text: str) -> float | None:

@@ -54,9 +54,9 @@ def run_job(request: Request) -> int:
     manifest = manifests.load_value(request.manifest, request.settings)
     job = manifests.parse(manifest)
     data = sites.resolve(job, pairs=request.data, root=request.data_root)
-    run_dir = _run_dir(request, job)
+    run_dir = choose_run_dir(request.run_dir, job, resume=request.resume)
     console = Console(stderr=request.json_output, highlight=False)
-    follower = _Follower(_first_record(request, manifest, run_dir), run_dir)
+    follower = _Follower(first_record(manifest, run_dir, data, resume=request.resume), run_dir)
     with _sigterm_interrupts(), ExitStack() as stack:
         pooled = Pooled(job, data, run_dir) if request.compare_pooled else None
         stack.callback(pooled.stop if pooled else lambda: None)
@@ -153,30 +153,32 @@ def _finish_pooled(pooled: Pooled, follower: _Follower, console: Console, job: F
         console.print(f"{entry.round:>4}/{total:<4}  {decimal(entry.auc):>7}  {decimal(aucs[index]):>7}  {gap:>+7.4f}")
 
 
-def _run_dir(request: Request, job: FLJob) -> Path:
-    run_dir = request.run_dir
+def choose_run_dir(run_dir: Path | None, job: FLJob, *, resume: bool) -> Path:
+    """Return the folder of a run, made if absent; raises CliError where it does not fit `--resume`."""
     if run_dir is None:
-        if request.resume:
+        if resume:
             raise CliError("--resume needs --run-dir: the folder of the run to go on with")
         run_dir = Path("runs") / f"{job.metadata.name}-{datetime.now():%Y%m%d-%H%M%S}"
     there = (run_dir / record.FILE_NAME).is_file()
-    if there and not request.resume:
+    if there and not resume:
         raise CliError(
             f"--run-dir {run_dir}: there is a run already",
             hint="add --resume to go on with it, or choose another folder",
         )
-    if request.resume and not there:
+    if resume and not there:
         raise CliError(f"--run-dir {run_dir}: no run to go on with", hint="leave --resume away to begin one")
     run_dir.mkdir(parents=True, exist_ok=True)
     return run_dir
 
 
-def _first_record(request: Request, manifest: dict[str, Any], run_dir: Path) -> Record:
-    if request.resume:
+def first_record(manifest: dict[str, Any], run_dir: Path, data: Mapping[str, Path], *, resume: bool) -> Record:
+    """Return the record of a run that begins, or of one that goes on."""
+    folders = {name: str(path) for name, path in data.items()}
+    if resume:
         former = record.read(run_dir)
-        return replace(former, manifest=manifest, state="Running", message="", exit_code=0)
+        return replace(former, manifest=manifest, state="Running", message="", exit_code=0, data=folders)
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(job=manifest["metadata"]["name"], manifest=manifest, started=started)
+    return Record(job=manifest["metadata"]["name"], manifest=manifest, started=started, data=folders)
 
 
 def _say_end(request: Request, last: Record, *, report: Path, console: Console) -> None:

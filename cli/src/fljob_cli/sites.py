@@ -16,17 +16,20 @@ from fljob_api.problems import Problem
 from fljob_cli.errors import CliError, InputError
 
 
-def resolve(job: FLJob, *, pairs: Sequence[str], root: Path | None) -> dict[str, Path]:
-    """Return trainer name → folder; `pairs` (SITE=DIR) win over `root`/SITE.
+def resolve(
+    job: FLJob, *, pairs: Sequence[str], root: Path | None, only: Sequence[str] | None = None
+) -> dict[str, Path]:
+    """Return trainer name → folder; `pairs` (SITE=DIR) win over `root`/SITE. `only`: the trainers that need theirs.
 
     A trainer whose manifest names no volume may go without, unless its dataset is one that reads folders. Raises
     InputError for an unknown site or a folder that is not there, CliError when no folder was named at all.
     """
-    names = [trainer.name for trainer in job.spec.trainers]
-    given = _given(pairs, names)
+    every = [trainer.name for trainer in job.spec.trainers]
+    given = _given(pairs, every)
+    names = [name for name in every if only is None or name in only]
     dataset = built_in().kinds["datasets"].get(job.spec.dataset.name)
     everyone = dataset is not None and dataset.needs_folder
-    needed = {trainer.name for trainer in job.spec.trainers if everyone or trainer.data is not None} - set(given)
+    needed = {t.name for t in job.spec.trainers if t.name in names and (everyone or t.data is not None)} - set(given)
     if needed and root is None:
         raise _unnamed(job, sorted(needed, key=names.index))
     if root is not None:

@@ -1,4 +1,4 @@
-"""Commands that need no cluster: run, validate, render, report."""
+"""Commands that need no cluster: run, train, validate, render, report."""
 
 from __future__ import annotations
 
@@ -13,23 +13,33 @@ from fljob_cli.commands.shared import Manifest, Output, OutputOption, Settings
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(run)
+    app.command()(train)
     app.command()(validate)
     app.command()(render)
     app.command()(report)
 
 
+Data = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="SITE=DIR", help="The folder that stands in for a trainer's volume."),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", metavar="DIR", help="A folder that holds one folder per trainer name.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Short for --set spec.seed=N.")]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="A Python module that registers a model or dataset."),
+]
+
+
 def run(  # noqa: PLR0913 - a command's options are its parameters
     manifest: Manifest,
     *,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SITE=DIR", help="The folder that stands in for a trainer's volume."),
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder that holds one folder per trainer name.")
-    ] = None,
+    data: Data = None,
+    data_root: DataRoot = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="Short for --set spec.seed=N.")] = None,
+    seed: Seed = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="Where state, model and report go; default runs/<job>-<time>.")
     ] = None,
@@ -37,10 +47,7 @@ def run(  # noqa: PLR0913 - a command's options are its parameters
     compare_pooled: Annotated[
         bool, typer.Option("--compare-pooled", help="Also train on the pooled data and print its AUC beside.")
     ] = False,
-    import_module: Annotated[
-        list[str] | None,
-        typer.Option("--import", metavar="MODULE", help="A Python module that registers a model or dataset."),
-    ] = None,
+    import_module: Imports = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a job on this machine: the same programs, as processes on loopback.
@@ -53,11 +60,9 @@ def run(  # noqa: PLR0913 - a command's options are its parameters
     """
     from fljob_cli.run import Request, run_job  # noqa: PLC0415 - heavy
 
-    extra = [] if seed is None else [f"spec.seed={seed}"]
-    extra += [f"spec.imports={list(import_module)}"] if import_module else []
     request = Request(
         manifest=manifest,
-        settings=(*(settings or ()), *extra),
+        settings=_settings(settings, seed, import_module),
         data=tuple(data or ()),
         data_root=data_root,
         run_dir=run_dir,
@@ -66,6 +71,57 @@ def run(  # noqa: PLR0913 - a command's options are its parameters
         json_output=output is Output.JSON,
     )
     raise typer.Exit(run_job(request))
+
+
+def train(  # noqa: PLR0913 - a command's options are its parameters
+    manifest: Manifest,
+    *,
+    site: Annotated[str | None, typer.Option(help="Train on this trainer's data alone; default: all of it.")] = None,
+    data: Data = None,
+    data_root: DataRoot = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where state and models go; default runs/<job>-<time>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where --run-dir stopped.")] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Newest epochs kept beside the best; default: spec.checkpoint.keep, or 2."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch; sums may differ in the last bit.")] = 1,
+    import_module: Imports = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Train the job's model in this process alone, on the pooled data or on one site's; no federation.
+
+    As many epochs as spec.rounds times spec.strategy.localEpochs. With json, a line per epoch and one at the end.
+
+    Examples:
+
+      fljob train examples/synthetic-ten-sites/fljob.yaml
+
+      fljob train movies.yaml --data-root sites --site site-3 --set spec.rounds=3 --output json
+    """
+    from fljob_cli.train import Request, train_alone  # noqa: PLC0415 - heavy
+
+    request = Request(
+        manifest=manifest,
+        settings=_settings(settings, seed, import_module),
+        data=tuple(data or ()),
+        data_root=data_root,
+        site=site,
+        run_dir=run_dir,
+        resume=resume,
+        keep=keep,
+        threads=threads,
+        json_output=output is Output.JSON,
+    )
+    raise typer.Exit(train_alone(request))
+
+
+def _settings(settings: list[str] | None, seed: int | None, imports: list[str] | None) -> tuple[str, ...]:
+    extra = [] if seed is None else [f"spec.seed={seed}"]
+    extra += [f"spec.imports={list(imports)}"] if imports else []
+    return (*(settings or ()), *extra)
 
 
 def validate(

@@ -1,15 +1,17 @@
 """The finished model: all shards' parts of one version in one safetensors file, with what it is in its metadata.
 
-Called by the coordinator at the end. One table is in memory at a time. Private parameters are not part of it:
-they never left their trainers, and signature.json says so; nor is what an algorithm keeps beside the model's own.
+Called by the coordinator at the end, and by the command line for models that it trains by itself. One table is in
+memory at a time. Private parameters are not part of a job's: they never left their trainers, and signature.json says
+so; nor is what an algorithm keeps beside the model's own.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from fljob_runtime.checkpoints.files import I64, Tensor, inside, write_atomicall
 from fljob_runtime.checkpoints.manifest import Manifest
 from fljob_runtime.checkpoints.shard_file import ShardFileName, dense_names
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import Float32Array, Kind, ModelLayout, ParamSpec, Scope, unpack_dense
+from fljob_runtime.parameters import Float32Array, Kind, ModelLayout, ModelState, ParamSpec, Scope, unpack_dense
 from fljob_runtime.server.placement import dense_range
 
 FORMAT = "fljob-model-1"
@@ -48,24 +50,50 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     for spec in model.shared_tables:
         keyed = spec.kind is Kind.KEYED
         tensors += _keyed(chains, spec) if keyed else [Tensor(spec.name, spec.shape, partial(_whole, chains, spec))]
-    signature = _signature(manifest, model, about)
-    relative = f"{manifest.job_uid}/model/{MODEL}"
     # The uid is not in the model's file: the same job gives the same digest wherever it runs.
-    metadata = {"format": FORMAT, "signature": json.dumps(signature, sort_keys=True)}
-    digest = write_safetensors(inside(root, relative), tensors, metadata)
-    whole = json.dumps({**signature, "jobUid": manifest.job_uid}, sort_keys=True).encode()
-    write_atomically(inside(root, f"{manifest.job_uid}/model/{SIGNATURE}"), lambda file: file.write(whole))
-    return ShardFileName(relative, digest)
+    folder = f"{manifest.job_uid}/model"
+    told = signature(model, manifest.version, about)
+    digest = write_model(inside(root, folder), tensors, told, {"jobUid": manifest.job_uid})
+    return ShardFileName(f"{folder}/{MODEL}", digest)
 
 
-def _signature(manifest: Manifest, layout: ModelLayout, about: Mapping[str, Any]) -> dict[str, Any]:
+def write_model(
+    folder: Path, tensors: Sequence[Tensor], told: Mapping[str, Any], beside: Mapping[str, Any] = MappingProxyType({})
+) -> str:
+    """Write model.safetensors with its signature, and signature.json with what is told beside; return the sha256.
+
+    Raises CheckpointError.
+    """
+    metadata = {"format": FORMAT, "signature": json.dumps(told, sort_keys=True)}
+    digest = write_safetensors(folder / MODEL, tensors, metadata)
+    whole = json.dumps({**told, **beside}, sort_keys=True).encode()
+    write_atomically(folder / SIGNATURE, lambda file: file.write(whole))
+    return digest
+
+
+def signature(layout: ModelLayout, version: int, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model of a round is."""
     return {
         **about,
         "format": FORMAT,
-        "round": manifest.version,
+        "round": version,
         "layout": json.loads(layout.to_json()),
         "privateParameters": [spec.name for spec in layout.specs if spec.scope is Scope.PRIVATE],
     }
+
+
+def state_tensors(layout: ModelLayout, state: ModelState) -> list[Tensor]:
+    """Return a model's values as tensors to write. Rows are all of their table's, ids ascending."""
+    tensors = []
+    for spec in layout.specs:
+        if spec.kind is Kind.DENSE:
+            tensors.append(Tensor(spec.name, spec.shape, partial(np.asarray, state.dense[spec.name])))
+            continue
+        rows = state.rows[spec.name]
+        if spec.kind is Kind.KEYED:
+            tensors.append(Tensor(f"{spec.name}.ids", rows.ids.shape, partial(np.asarray, rows.ids), I64))
+        tensors.append(Tensor(spec.name, rows.values.shape, partial(np.asarray, rows.values)))
+    return tensors
 
 
 def _whole_dense(chains: list[PartChain], layout: ModelLayout) -> Float32Array:

@@ -63,7 +63,7 @@ class History:
         evaluated = [commit for commit in self.commits if commit.metrics]
         if not evaluated:
             return None
-        return max(evaluated, key=lambda commit: _quality(commit.metrics or {}))
+        return max(evaluated, key=lambda commit: quality(commit.metrics or {}))
 
     def releasable(self, keep: int) -> tuple[int, ...]:
         """Return the versions that no reader and no restart will ask for once the next round is committed.
@@ -138,6 +138,7 @@ def headline(metrics: Mapping[str, float]) -> str:
     return next((name for name in HEADLINES if name in metrics), "")
 
 
-def _quality(metrics: Mapping[str, float]) -> tuple[float, float]:
+def quality(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """Return what the best evaluation has most of: its headline metric, then less loss."""
     name = headline(metrics)
     return (metrics[name] if name else float("-inf"), -metrics.get("Loss", float("inf")))

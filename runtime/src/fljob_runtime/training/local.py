@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fljob_api.spec import FLJobSpec
+from fljob_api.spec import FLJobSpec, Schedule
 from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart
 from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng
@@ -36,6 +36,7 @@ from fljob_runtime.schema import PADDING
 from fljob_runtime.training.measures import joined, measure_of
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
+from fljob_runtime.training.schedules import factor
 from fljob_runtime.training.vocabulary import KeyedTables
 
 Correction = Callable[[Batch], None]  # changes the gradients of a mini-batch
@@ -53,6 +54,7 @@ class TrainPlan:
     local_epochs: int = 1
     inner_steps: int = 0
     algorithm: Algorithm = FedAvg(NoParameters())  # noqa: RUF009 - without state
+    schedule: Schedule | None = None
 
     @classmethod
     def of(cls, spec: FLJobSpec, client: str) -> TrainPlan:
@@ -68,7 +70,12 @@ class TrainPlan:
             local_epochs=0 if steps else strategy.local_epochs or 1,
             inner_steps=steps,
             algorithm=algorithm(strategy),
+            schedule=spec.optimizer.schedule,
         )
+
+    def rate(self, train_round: int) -> float:
+        """Return the learning rate of a round."""
+        return self.learning_rate * factor(self.schedule, train_round)
 
 
 @dataclass(frozen=True)
@@ -158,13 +165,14 @@ class LocalTrainer:
         Raises DivergedError as soon as the loss is seen not to be finite, or when a trained value is not.
         """
         examples = self.round_examples(train_round)
-        optimizer = self.plan.optimizer.make(self.model.parameters(), self.plan.learning_rate)
+        rate = self.plan.rate(train_round)
+        optimizer = self.plan.optimizer.make(self.model.parameters(), rate)
         touched, weights = {}, {}
         for name in self._tables:
             counts = self._counts(name, [examples])
             touched[name] = np.flatnonzero(counts)
             weights[name] = counts[touched[name]].astype(np.float64)
-        rule = self.plan.algorithm.begin(self._start(touched))
+        rule = self.plan.algorithm.begin(self._start(touched, rate))
         metrics = self.fit(examples, optimizer, on_progress, self._correction(rule) if rule else None)
         if rule is not None:
             rule.end(math.ceil(len(examples) / self.plan.batch_size))
@@ -198,11 +206,11 @@ class LocalTrainer:
         """Return rows of a table as they are, by their ids. places: ascending."""
         return self.keyed.row_set(name, places, self._values(name)[places], weights)
 
-    def _start(self, rows: dict[str, Int64Array]) -> LocalStart:
+    def _start(self, rows: dict[str, Int64Array], rate: float) -> LocalStart:
         """Return what the algorithm sees of a round that begins, which trains these rows."""
         shared = [s.name for s in self.layout.model.specs if s.scope is Scope.SHARED]
         values = {name: self._values(name) for name in self._tensors}
-        return LocalStart(values, {name: rows.get(name, ...) for name in shared}, self.plan.learning_rate)
+        return LocalStart(values, {name: rows.get(name, ...) for name in shared}, rate)
 
     def _correction(self, rule: LocalRound) -> Correction:
         """Return what lets the rule change the gradients of each shared parameter."""

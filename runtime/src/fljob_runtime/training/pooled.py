@@ -1,4 +1,7 @@
-"""Pooled training: all sites' data in one place, the reference that federation is compared with."""
+"""Training in one place: all sites' data pooled, the reference that federation is compared with, or one site's alone.
+
+Called by the command line. How it is saved and gone on with is `pooled_state`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ import numpy as np
 
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
 from fljob_runtime.metrics.sums import Metrics
-from fljob_runtime.training.local import LocalTrainer
-from fljob_runtime.training.record import TrainProgress
+from fljob_runtime.training.local import LocalTrainer, batches
+from fljob_runtime.training.record import TrainProgress, TrainRecord, silent
 from fljob_runtime.training.vocabulary import stretch
 
 
@@ -43,14 +46,46 @@ class PooledData(SiteData):
         return HeldOut(Examples.joined([part.examples for part in held]), np.concatenate([*starts, offsets[-1:]]))
 
 
-def train_pooled(
-    trainer: LocalTrainer, num_epochs: int, on_progress: Callable[[TrainProgress], None] = lambda _: None
-) -> Iterator[Metrics]:
+class PooledTraining:
+    """One model trained by one optimizer, epoch after epoch, in mini-batches between which it may stop.
+
+    epoch: whole ones done; batch: mini-batches done of the next. What its examples are follows from (seed, client,
+    epoch), so that these two, the model's values, the optimizer's state and torch's generator are all there is of it.
+    """
+
+    def __init__(self, trainer: LocalTrainer, epochs_per_round: int = 1) -> None:
+        """Begin with the trainer's present values. epochs_per_round: for the learning rate, which goes by rounds."""
+        self.trainer = trainer
+        self.optimizer = trainer.plan.optimizer.make(trainer.model.parameters(), trainer.plan.learning_rate)
+        self.epoch = self.batch = 0
+        self._epochs_per_round = epochs_per_round
+
+    def run_epoch(
+        self, on_progress: Callable[[TrainProgress], None] = silent, stop: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Train to the end of an epoch; return whether it got there before `stop` said so. Raises DivergedError."""
+        trainer, plan = self.trainer, self.trainer.plan
+        examples = trainer.keyed.mapped(trainer.data.epoch(epoch_rng(plan.seed, plan.client, self.epoch)))
+        stretch(self.optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.rate(self.epoch // self._epochs_per_round + 1)
+        record = TrainRecord(plan.client, trainer.measure, len(examples), on_progress)
+        record.skip(self.batch * plan.batch_size)
+        trainer.model.train()
+        for batch, labels in batches(examples, plan.batch_size, self.batch * plan.batch_size):
+            if stop():
+                return False
+            trainer.backward(batch, labels, record)
+            self.optimizer.step()
+            self.batch += 1
+        record.sums()
+        self.epoch, self.batch = self.epoch + 1, 0
+        return True
+
+
+def train_pooled(trainer: LocalTrainer, num_epochs: int, epochs_per_round: int = 1) -> Iterator[Metrics]:
     """Train on the pooled data, keeping the optimizer's state; yields the held-out metrics after each epoch."""
-    plan = trainer.plan
-    optimizer = plan.optimizer.make(trainer.model.parameters(), plan.learning_rate)
-    for epoch in range(num_epochs):
-        examples = trainer.keyed.mapped(trainer.data.epoch(epoch_rng(plan.seed, "pooled", epoch)))
-        stretch(optimizer)
-        trainer.fit(examples, optimizer, on_progress)
+    training = PooledTraining(trainer, epochs_per_round)
+    while training.epoch < num_epochs:
+        training.run_epoch()
         yield trainer.evaluate().sums.compute()

@@ -108,7 +108,7 @@ class GradientRound(StepwiseRound):
     ) -> None:
         super().__init__(local, train_round, 1, on_progress)
         private = [p for n, p in self._parameters.items() if local.layout[n].scope is Scope.PRIVATE]
-        self._optimizer = local.plan.optimizer.make(private, local.plan.learning_rate) if private else None
+        self._optimizer = local.plan.optimizer.make(private, local.plan.rate(train_round)) if private else None
 
     def renew(self, values: ModelState) -> None:
         """Put the values into the model."""
@@ -142,7 +142,7 @@ class ReplicaRound(StepwiseRound):
         self, local: LocalTrainer, train_round: int, every: int, on_progress: Callable[[TrainProgress], None] = silent
     ) -> None:
         super().__init__(local, train_round, every, on_progress)
-        self._optimizer = local.plan.optimizer.make(local.model.parameters(), local.plan.learning_rate)
+        self._optimizer = local.plan.optimizer.make(local.model.parameters(), local.plan.rate(train_round))
         self._base = {name: self._values(name).copy() for name in (*self._dense, *self._columns)}
 
     def renew(self, values: ModelState) -> None:

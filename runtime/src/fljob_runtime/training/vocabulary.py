@@ -84,6 +84,7 @@ class KeyedTables:
         self._weights = {spec.name: _weight(model, spec) for spec in self._specs}
         self._modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in self._weights}
         self._vocabularies = {self._column_of[spec.name]: Vocabulary() for spec in self._specs}
+        self._rows = {spec.name: spec.shape[0] for spec in layout.specs if spec.kind is Kind.ROWS}
         for weight in self._weights.values():
             weight.data = weight.data[:0]
 
@@ -101,6 +102,12 @@ class KeyedTables:
         if table not in self._weights:
             return places
         return np.sort(self._vocabularies[self._column_of[table]].ids[places])
+
+    def held(self, table: str) -> Int64Array:
+        """Return all places of a table that have rows."""
+        keyed = table in self._weights
+        count = len(self._vocabularies[self._column_of[table]]) if keyed else self._rows[table]
+        return np.arange(count, dtype=np.int64)
 
     def row_set(
         self, table: str, places: Int64Array, values: Float32Array, weights: Float64Array = _NO_WEIGHTS

@@ -55,7 +55,7 @@ def test_sites_that_count_different_items_are_refused() -> None:
 
 
 def test_the_optimizer_keeps_its_memory_from_epoch_to_epoch() -> None:
-    data, pooled_plan = PooledData([TinyData()]), plan("Adam")
+    data, pooled_plan = PooledData([TinyData()]), plan("Adam", client="pooled")
     model, again = make_model_of(), make_model_of()
     list(train_pooled(LocalTrainer(model, model.layout(), data, pooled_plan), 2))
     trainer = LocalTrainer(again, again.layout(), data, pooled_plan)

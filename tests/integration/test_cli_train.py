@@ -1,0 +1,70 @@
+"""`fljob train` as a process: its lines, what it keeps, stopping and going on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.test_cli_run import LIMIT_S, MINIMAL, SMALL, command, fljob
+
+SETTINGS = (*SMALL, "spec.rounds=4", "spec.dataset.parameters.samplesPerUser=300")
+
+
+def lines(result: subprocess.CompletedProcess[str], code: int = 0) -> list[dict[str, Any]]:
+    assert result.returncode == code, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    result = fljob("train", MINIMAL, "--run-dir", folder, "--keep", "1", "--output", "json", settings=SETTINGS)
+    return folder, lines(result)
+
+
+def test_every_epoch_is_a_line_of_metrics(whole: tuple[Path, Any]) -> None:
+    epochs = whole[1][:-1]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["metrics"]["AUC"] > 0.6
+    assert epochs[-1]["metrics"]["Loss"] == epochs[-1]["loss"]
+
+
+def test_the_newest_and_the_best_epoch_are_kept(whole: tuple[Path, Any]) -> None:
+    aucs = [line["metrics"]["AUC"] for line in whole[1][:-1]]
+    best = 1 + aucs.index(max(aucs))
+    kept = {int(path.parent.name) for path in (whole[0] / "epochs").glob("*/model.safetensors")}
+    assert kept == {best, 4}
+    assert (whole[1][-1]["best"], whole[1][-1]["kept"]) == (best, sorted(kept))
+
+
+def test_ctrl_c_stops_and_a_second_call_ends_as_if_nothing_had_been(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    words = ("train", MINIMAL, "--run-dir", tmp_path / "run", "--keep", "1", "--output", "json")
+    with subprocess.Popen(command(*words, settings=SETTINGS), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=LIMIT_S)[0].splitlines()
+        assert (process.returncode, json.loads(rest[-1])["state"]) == (143, "Interrupted")
+    again = lines(fljob(*words, "--resume", settings=SETTINGS))
+    told = [first, *map(json.loads, rest[:-1]), *again[:-1]]
+    assert [line["metrics"] for line in told] == [line["metrics"] for line in whole[1][:-1]]
+    model, wanted = (folder / "epochs/4/model.safetensors" for folder in (tmp_path / "run", whole[0]))
+    assert model.read_bytes() == wanted.read_bytes()
+
+
+def test_one_site_alone_has_its_own_samples_and_stop_criteria_count(tmp_path: Path) -> None:
+    stop = "spec.stopCriteria=[{metric: AUC, operator: GreaterOrEqual, value: '0.1', patience: 2}]"
+    words = ("train", MINIMAL, "--site", "site-1", "--run-dir", tmp_path / "run", "--output", "json")
+    *epochs, end = lines(fljob(*words, settings=(*SMALL, "spec.rounds=4", stop)))
+    assert (len(epochs), end["site"], end["rounds"][0]["participants"]) == (2, "site-1", 1)
+    assert end["message"] == "stopped by criterion AUC GreaterOrEqual 0.1 for 2 evaluations"
+
+
+def test_an_unknown_site_is_refused_with_what_was_meant(tmp_path: Path) -> None:
+    result = fljob("train", MINIMAL, "--site", "site1", cwd=tmp_path)
+    assert (result.returncode, list(tmp_path.iterdir())) == (10, [])
+    assert "did you mean `site-1`?" in result.stderr
