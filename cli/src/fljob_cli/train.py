@@ -61,7 +61,8 @@ def train_alone(request: Request) -> int:
     """Train to the end and return the exit code; raises CliError for what is wrong beforehand."""
     value = manifests.load_value(request.manifest, request.settings)
     job = manifests.parse(value)
-    _check_site(job, request.site)
+    if request.site is not None:
+        check_site(job, request.site)
     only = None if request.site is None else [request.site]
     data = sites.resolve(job, pairs=request.data, root=request.data_root, only=only)
     training = _open(job, data, request)
@@ -76,9 +77,10 @@ def train_alone(request: Request) -> int:
     return run.say_end()
 
 
-def _check_site(job: FLJob, site: str | None) -> None:
+def check_site(job: FLJob, site: str) -> None:
+    """Raise CliError unless the job has a trainer of this name."""
     names = [trainer.name for trainer in job.spec.trainers]
-    if site is not None and site not in names:
+    if site not in names:
         meant = nearest(site, names)
         raise CliError(
             f"--site {site}: the job has no such trainer" + (f"; did you mean `{meant}`?" if meant else ""),

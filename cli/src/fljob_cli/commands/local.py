@@ -1,4 +1,4 @@
-"""Commands that need no cluster: run, train, validate, render, report."""
+"""Commands that need no cluster: run, train, evaluate, validate, render, report."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(run)
     app.command()(train)
+    app.command()(evaluate)
     app.command()(validate)
     app.command()(render)
     app.command()(report)
@@ -116,6 +117,53 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
         json_output=output is Output.JSON,
     )
     raise typer.Exit(train_alone(request))
+
+
+def evaluate(  # noqa: PLR0913 - a command's options are its parameters
+    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a model.")],
+    *,
+    rounds: Annotated[str, typer.Option(help="3..8, 5, 3.. or ..8; default: the newest that is kept.")] = "",
+    site: Annotated[list[str] | None, typer.Option(help="Only this trainer's data; may be repeated.")] = None,
+    max_batches: Annotated[
+        int | None, typer.Option(min=1, help="Of each site at most so many batches of strategy.batchSize.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="The FLJob of a model alone; for a run the one it was started with.")
+    ] = None,
+    settings: Settings = None,
+    data: Data = None,
+    data_root: DataRoot = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Evaluate kept rounds on the sites' held-out data: all metrics, over all sites and for each.
+
+    Rounds of `fljob run` by its checkpoints, epochs of `fljob train`, or one model with --manifest. With json a line
+    per round.
+
+    Examples:
+
+      fljob evaluate runs/movies-20260101-120000 --rounds 3..8
+
+      fljob evaluate model --manifest movies.yaml --data-root sites --site site-3 --output json
+    """
+    from fljob_cli.evaluate import Request  # noqa: PLC0415 - heavy
+    from fljob_cli.evaluate import evaluate as run_evaluation  # noqa: PLC0415 - heavy
+
+    run_evaluation(
+        Request(
+            source=source,
+            rounds=rounds,
+            sites=tuple(site or ()),
+            max_batches=max_batches,
+            manifest=manifest,
+            settings=tuple(settings or ()),
+            data=tuple(data or ()),
+            data_root=data_root,
+            threads=threads,
+            json_output=output is Output.JSON,
+        )
+    )
 
 
 def _settings(settings: list[str] | None, seed: int | None, imports: list[str] | None) -> tuple[str, ...]:

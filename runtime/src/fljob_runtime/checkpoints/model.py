@@ -35,6 +35,16 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     `about` is added to the signature (job name, model spec, metrics). Raises CheckpointError for a part that
     is torn, foreign or missing, and for a full volume.
     """
+    model, tensors = version_tensors(root, manifest)
+    # The uid is not in the model's file: the same job gives the same digest wherever it runs.
+    folder = f"{manifest.job_uid}/model"
+    told = signature(model, manifest.version, about)
+    digest = write_model(inside(root, folder), tensors, told, {"jobUid": manifest.job_uid})
+    return ShardFileName(f"{folder}/{MODEL}", digest)
+
+
+def version_tensors(root: Path, manifest: Manifest) -> tuple[ModelLayout, list[Tensor]]:
+    """Return the layout of the model's own parameters, and the shared ones of a version; raises CheckpointError."""
     chains = [open_chain(root, file) for file in manifest.files]
     headers = [chain.header for chain in chains]
     for shard, header in enumerate(headers):
@@ -50,11 +60,7 @@ def assemble_model(root: Path, manifest: Manifest, about: Mapping[str, Any]) -> 
     for spec in model.shared_tables:
         keyed = spec.kind is Kind.KEYED
         tensors += _keyed(chains, spec) if keyed else [Tensor(spec.name, spec.shape, partial(_whole, chains, spec))]
-    # The uid is not in the model's file: the same job gives the same digest wherever it runs.
-    folder = f"{manifest.job_uid}/model"
-    told = signature(model, manifest.version, about)
-    digest = write_model(inside(root, folder), tensors, told, {"jobUid": manifest.job_uid})
-    return ShardFileName(f"{folder}/{MODEL}", digest)
+    return model, tensors
 
 
 def write_model(

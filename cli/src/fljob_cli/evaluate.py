@@ -1,0 +1,207 @@
+"""`fljob evaluate`: the kept rounds of a run, or a model, on the sites' held-out data; global and per site.
+
+Called by `commands.local`. The run folder says which job and which data; for a model's file the command line does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fljob_api.exit_codes import ExitCode
+from fljob_api.fljob import FLJob
+from fljob_api.job_config import JobConfig
+from fljob_cli import manifests, record, sites
+from fljob_cli.display import decimal
+from fljob_cli.errors import CliError
+from fljob_cli.train import EPOCHS, check_site, data_faults, kept_epochs
+
+if TYPE_CHECKING:
+    from fljob_runtime.checkpoints.saved_model import SavedModel
+    from fljob_runtime.metrics.sums import MetricSums
+    from fljob_runtime.parameters import ModelState
+    from fljob_runtime.training.local import LocalTrainer
+
+_RANGE = re.compile(r"(\d*)\.\.(\d*)|(\d+)")
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for. rounds: "" is the newest; max_batches: None is all."""
+
+    source: Path
+    rounds: str = ""
+    sites: tuple[str, ...] = ()
+    max_batches: int | None = None
+    manifest: Path | None = None
+    settings: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    data_root: Path | None = None
+    threads: int = 1
+    json_output: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The models of one folder by round, read when asked for. private: a site's own values of a round."""
+
+    job: FLJob
+    folders: Mapping[str, str]
+    models: Mapping[int, Callable[[], SavedModel]]
+    private: Callable[[LocalTrainer, str, int], ModelState] | None = None
+
+
+def evaluate(request: Request) -> None:
+    """Evaluate and print; raises CliError for rounds that are not kept, and for a model that does not fit the data."""
+    import torch  # noqa: PLC0415 - heavy
+
+    torch.set_num_threads(request.threads)
+    kept = find_models(request.source, request.manifest, request.settings)
+    rounds = choose(request.rounds, sorted(kept.models), request.source)
+    for site in request.sites:
+        check_site(kept.job, site)
+    names = request.sites or tuple(trainer.name for trainer in kept.job.spec.trainers)
+    recorded = [f"{name}={folder}" for name, folder in kept.folders.items() if name in names]
+    pairs = request.data if request.data or request.data_root else recorded
+    data = sites.resolve(kept.job, pairs=pairs, root=request.data_root, only=names)
+    with data_faults():
+        sums = {name: list(_site(kept, name, rounds, data, request.max_batches)) for name in names}
+    for index, number in enumerate(rounds):
+        _say(number, {name: of_site[index] for name, of_site in sums.items()}, request, first=index == 0)
+
+
+def find_models(source: Path, manifest: Path | None, settings: Sequence[str]) -> Kept:
+    """Return what a folder keeps: that of `fljob run`, of `fljob train`, or with one model. Raises CliError."""
+    from fljob_runtime.checkpoints.model import MODEL  # noqa: PLC0415 - heavy
+    from fljob_runtime.checkpoints.saved_model import read_model  # noqa: PLC0415 - heavy
+
+    if (source / record.FILE_NAME).is_file():
+        run = record.read(source)
+        job = manifests.parse(run.manifest) if manifest is None else manifests.load(manifest, settings)
+        if (source / EPOCHS).is_dir():
+            models = {n: partial(read_model, source / EPOCHS / str(n)) for n in kept_epochs(source)}
+            return Kept(job, run.data, models)
+        return _of_run(source, job, run.data)
+    if not (source / MODEL).is_file() and not source.is_file():
+        raise CliError(
+            f"{source}: neither the folder of a run nor a model",
+            code=ExitCode.BAD_DATA,
+            hint=f"give the folder that `fljob run` or `fljob train` printed, or one with a {MODEL}",
+        )
+    if manifest is None:
+        raise CliError(f"{source}: is a model alone; say what it is of: --manifest FILE, and its data: --data-root DIR")
+    with data_faults():
+        model = read_model(source)
+    return Kept(manifests.load(manifest, settings), {}, {model.round: lambda: model})
+
+
+def _of_run(source: Path, job: FLJob, folders: Mapping[str, str]) -> Kept:
+    """Return the rounds that a federated run has checkpoints of, and where its sites keep their private values."""
+    from fljob_runtime.backends.folder import RunFolder  # noqa: PLC0415 - heavy
+    from fljob_runtime.checkpoints.manifest import complete_versions  # noqa: PLC0415 - heavy
+    from fljob_runtime.checkpoints.saved_model import read_version  # noqa: PLC0415 - heavy
+    from fljob_runtime.errors import CheckpointError  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.private_state import PrivateStore  # noqa: PLC0415 - heavy
+
+    folder = RunFolder(source.resolve())
+    try:
+        uid = JobConfig.read(folder.config).uid
+    except (OSError, ValueError) as error:
+        raise CliError(f"{folder.config}: cannot be read: {error}", code=ExitCode.BAD_DATA) from error
+    with data_faults():
+        versions = complete_versions(folder.checkpoint, uid)
+
+    def private(local: LocalTrainer, site: str, number: int) -> ModelState:
+        store = PrivateStore(folder.storage(site), local.layout, job_uid=uid)
+        if store.newest() and not store.newest(number):
+            raise CheckpointError(f"{site} does not keep its private values of round {number} any more")
+        return store.load(number)
+
+    return Kept(job, folders, {m.version: partial(read_version, folder.checkpoint, m) for m in versions}, private)
+
+
+def choose(wanted: str, kept: Sequence[int], source: Path) -> list[int]:
+    """Return the rounds that `3..8`, `5`, `3..`, `..8` or `..` mean among those kept; "" is the newest."""
+    if not kept:
+        raise CliError(f"{source}: no round is kept there", code=ExitCode.BAD_DATA)
+    if not wanted:
+        return [kept[-1]]
+    found = _RANGE.fullmatch(wanted)
+    if found is None:
+        raise CliError(f"--rounds {wanted}: write 3..8, 5, 3.. or ..8")
+    low, high, one = found.groups()
+    first, last = int(one or low or kept[0]), int(one or high or kept[-1])
+    chosen = [number for number in kept if first <= number <= last]
+    asked = {first, last} | (set(range(first, last + 1)) if one or (low and high) else set())
+    absent = sorted(asked - set(chosen))
+    if absent or not chosen:
+        numbers = ", ".join(map(str, absent[:8])) + (" …" if len(absent) > 8 else "")
+        raise CliError(
+            f"--rounds {wanted}: not kept: {numbers or 'none is in this range'}; kept are {', '.join(map(str, kept))}",
+            code=ExitCode.BAD_DATA,
+            hint="spec.checkpoint.keep says how many of the newest are kept; the best one is kept besides",
+        )
+    return chosen
+
+
+def _site(
+    kept: Kept, site: str, rounds: Sequence[int], data: Mapping[str, Path], max_batches: int | None
+) -> Iterator[MetricSums]:
+    """Yield the metrics of each round on one site's held-out data."""
+    from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
+    from fljob_runtime import registry  # noqa: PLC0415 - heavy
+    from fljob_runtime.data.first import FirstHeldOut  # noqa: PLC0415 - heavy
+    from fljob_runtime.parameters import LayoutError, Scope  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.trainer_setup import local_trainer  # noqa: PLC0415 - heavy
+    from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
+
+    spec = kept.job.spec
+    registry.load(spec.imports)
+    opened = open_site(kept.job, site, data)
+    if max_batches is not None:
+        opened = FirstHeldOut(opened, max_batches * spec.strategy.batch_size)
+    local = local_trainer(spec, TrainPlan.of(spec, site), opened)
+    for number in rounds:
+        model = kept.models[number]()
+        model.check_fits(local.layout.model)
+        if model.missing:
+            if kept.private is None:
+                raise LayoutError(
+                    f"{model.where}: {', '.join(model.missing)} are private and stayed at the sites; evaluate the run"
+                )
+            local.load(kept.private(local, site, number))
+        local.keyed.begin_again(Scope.SHARED)  # rows that this round does not have
+        local.load(model.state())
+        yield local.evaluate().sums
+
+
+def _say(number: int, of_sites: Mapping[str, MetricSums], request: Request, *, first: bool) -> None:
+    from fljob_runtime.metrics.sums import MetricSums  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.progress_view import named  # noqa: PLC0415 - heavy
+
+    whole = MetricSums()
+    for part in of_sites.values():
+        whole = whole.merge(part)
+    shown = {"global": whole, **of_sites}
+    metrics = {name: named(part.compute()) for name, part in shown.items()}
+    samples = {name: part.num_samples for name, part in shown.items()}
+    if request.json_output:
+        rows = {name: {"samples": samples[name], "metrics": metrics[name]} for name in of_sites}
+        told = {"round": number, "samples": samples["global"], "metrics": metrics["global"], "sites": rows}
+        sys.stdout.write(json.dumps(told) + "\n")
+        return
+    width = max(len(name) for name in shown)
+    columns = list(metrics["global"])
+    if first:
+        head = "  ".join(f"{name:>{max(len(name), 7)}}" for name in columns)
+        sys.stdout.write(f"{'round':>5}  {'site':<{width}}  {'samples':>8}  {head}\n")
+    for name in shown:
+        cells = "  ".join(f"{decimal(metrics[name].get(key)):>{max(len(key), 7)}}" for key in columns)
+        sys.stdout.write(f"{number:>5}  {name:<{width}}  {samples[name]:>8}  {cells}\n")

@@ -1,0 +1,46 @@
+"""Which rounds an evaluation takes, and what it says of those that are not kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fljob_cli.errors import CliError
+from fljob_cli.evaluate import choose
+
+RUN = Path("run")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rounds"),
+    [("", [8]), ("5", [5]), ("5..6", [5, 6]), ("6..", [6, 8]), ("..5", [2, 5]), ("..", [2, 5, 6, 8])],
+)
+def test_rounds_are_chosen_among_those_kept(wanted: str, rounds: list[int]) -> None:
+    assert choose(wanted, [2, 5, 6, 8], RUN) == rounds
+
+
+def test_a_range_with_rounds_that_are_not_kept_says_which_are() -> None:
+    with pytest.raises(CliError, match=r"--rounds 3..6: not kept: 3, 4; kept are 2, 5, 6, 8"):
+        choose("3..6", [2, 5, 6, 8], RUN)
+
+
+def test_a_round_that_is_not_kept_says_which_are() -> None:
+    with pytest.raises(CliError, match=r"not kept: 7; kept are 2, 8"):
+        choose("7", [2, 8], RUN)
+
+
+def test_an_open_range_beyond_the_last_round_is_refused() -> None:
+    with pytest.raises(CliError, match="not kept"):
+        choose("9..", [2, 8], RUN)
+
+
+@pytest.mark.parametrize("wanted", ["x", "3-8", "3...8", "-1"])
+def test_what_is_no_range_is_refused(wanted: str) -> None:
+    with pytest.raises(CliError, match=r"write 3..8"):
+        choose(wanted, [3], RUN)
+
+
+def test_a_folder_without_a_round_is_refused() -> None:
+    with pytest.raises(CliError, match="no round is kept"):
+        choose("", [], RUN)
