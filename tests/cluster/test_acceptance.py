@@ -29,7 +29,7 @@ from support.prometheus_queries import NamedQuery, alert_queries, dashboard_quer
 pytestmark = [pytest.mark.cluster, pytest.mark.promtool, pytest.mark.timeout(600)]
 NAMESPACE, NAME = "ten-sites", "movies"
 SITES, ROUNDS = 10, 6
-HEADER = ["NAME", "STATE", "ROUND", "TRAINERS", "LOSS", "AUC", "AGE"]
+HEADER = ["NAME", "STATE", "ROUND", "TRAINERS", "LOSS", "AUC", "SCORE", "AGE"]
 
 
 @dataclass

@@ -164,7 +164,7 @@ def test_list_shows_a_line_per_job(fljob: Fljob, submit: Callable[..., str]) -> 
     submit("listed")
     fljob.set_status("listed", {"state": "Running", "display": {"round": "2/3", "auc": "0.7500"}})
     (line,) = [line for line in fljob("list").stdout.splitlines() if line.startswith("listed")]
-    assert line.split()[:4] == ["listed", "Running", "2/3", "0.7500"]
+    assert line.split()[:5] == ["listed", "Running", "2/3", "AUC", "0.7500"]
 
 
 def test_status_says_what_the_job_waits_for(fljob: Fljob, submit: Callable[..., str]) -> None:

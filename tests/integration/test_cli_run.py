@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
 def test_the_last_line_of_stdout_is_the_whole_result(finished: tuple[Path, Any]) -> None:
     folder, result = finished
     value = last_json(result)
-    assert list(value) == ["job", "state", "rounds", "pooled", "model", "report"]
+    assert list(value) == ["job", "state", "headline", "rounds", "pooled", "model", "report"]
     assert (value["job"], value["state"]) == ("minimal", "Succeeded")
     assert [entry["round"] for entry in value["rounds"]] == [1, 2]
     assert value["report"] == str(folder / "report.html")
@@ -59,9 +59,9 @@ def test_the_last_line_of_stdout_is_the_whole_result(finished: tuple[Path, Any])
 
 def test_every_round_tells_its_numbers(finished: tuple[Path, Any]) -> None:
     (entry, _) = last_json(finished[1])["rounds"]
-    assert list(entry) == ["round", "loss", "auc", "participants", "dropped", "seconds", "bytes"]
+    assert list(entry) == ["round", "loss", "auc", "participants", "dropped", "seconds", "bytes", "score"]
     assert (entry["participants"], entry["dropped"]) == (2, 0)
-    assert 0.3 < entry["auc"] < 1.0
+    assert 0.3 < entry["auc"] == entry["score"] < 1.0
     assert entry["bytes"] > 0
 
 

@@ -25,6 +25,7 @@ _COLUMNS = (
     ("Trainers", ".status.display.trainers", "string", 0),
     ("Loss", ".status.display.loss", "string", 0),
     ("AUC", ".status.display.auc", "string", 0),
+    ("Score", ".status.display.score", "string", 0),
     ("Age", ".metadata.creationTimestamp", "date", 0),
     ("Strategy", ".spec.strategy.name", "string", 1),
     ("Reason", ".status.display.reason", "string", 1),

@@ -47,6 +47,7 @@ class RoundSummary(ApiModel):
     round: int = Field(ge=0)
     loss: Number = ""
     auc: Number = ""
+    score: Number = Field("", description="The headline metric of the model's task: AUC, Recall@20 or Accuracy.")
     train_loss: Number = ""
     participants: int = Field(ge=0)
     dropped: int = Field(0, ge=0)
@@ -71,6 +72,9 @@ class Training(ApiModel):
     participants: int = Field(0, ge=0, description="Trainers whose update is in the last committed round.")
     dropped: int = Field(0, ge=0, description="Updates of the last round that came too late or not at all.")
     connected: int = Field(0, ge=0)
+    headline: Annotated[str, StringConstraints(max_length=63)] = Field(
+        "", description="Name of the metric that recentRounds[].score is, by which the best round is chosen."
+    )
     metrics: list[Metric] = Field(default_factory=list, max_length=32)
     best: Metric | None = None
     recent_rounds: list[RoundSummary] = Field(default_factory=list, max_length=10)

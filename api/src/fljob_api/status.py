@@ -88,6 +88,7 @@ class Display(ApiModel):
     trainers: Name = ""
     loss: Name = ""
     auc: Name = ""
+    score: Name = ""
     reason: Name = ""
 
 

@@ -20,23 +20,23 @@ from rich.text import Text
 from fljob_api.progress import Progress, Waiting
 from fljob_cli.record import Record, Round
 
-_HEAD = f"{'round':>9}  {'loss':>7}  {'AUC':>7}"
 _TAIL = f"  {'trainers':>8}  {'dropped':>7}  {'seconds':>7}  {'traffic':>9}"
 _SHOWN_IN_TROUBLE = 4
 _TROUBLE = ("Lost", "Failed")
 
 
-def header(pooled: bool) -> str:
-    """Return the line of column names; with `pooled`, the AUC of pooled training stands beside."""
-    return _HEAD + (f"  {'pooled':>7}" if pooled else "") + _TAIL
+def header(pooled: bool, headline: str = "AUC") -> str:
+    """Return the line of column names; with `pooled`, the headline metric of pooled training stands beside."""
+    return f"{'round':>9}  {'loss':>7}  {headline:>7}" + (f"  {'pooled':>7}" if pooled else "") + _TAIL
 
 
-def row(entry: Round, *, total: int, cohort: int, pooled: str | None) -> str:
+def row(entry: Round, *, total: int, cohort: int, pooled: str | None, headline: str = "AUC") -> str:
     """Return one committed round as a line under `header`."""
+    score = f"{decimal(entry.shown):>{max(len(headline), 7)}}"
     beside = "" if pooled is None else f"  {pooled:>7}"
     seconds = "-" if entry.seconds is None else f"{entry.seconds:.1f}"
     return (
-        f"{entry.round:>4}/{total:<4}  {decimal(entry.loss):>7}  {decimal(entry.auc):>7}{beside}"
+        f"{entry.round:>4}/{total:<4}  {decimal(entry.loss):>7}  {score}{beside}"
         f"  {entry.participants:>5}/{cohort:<2}  {entry.dropped:>7}  {seconds:>7}  {size(entry.bytes):>9}"
     )
 
@@ -110,16 +110,16 @@ class Rounds:
         for entry in record.rounds:
             measured = entry.loss is not None or entry.round < last
             if measured and entry.round not in self._printed:
-                self._print(entry)
+                self._print(entry, record.headline)
         if self._live is not None:
             self._live.update(self._below(progress))
 
-    def _print(self, entry: Round) -> None:
+    def _print(self, entry: Round, headline: str) -> None:
         pooled = self._pooled(entry.round)
         if not self._printed:
-            self._console.print(Text(header(pooled is not None), style="bold"))
+            self._console.print(Text(header(pooled is not None, headline), style="bold"))
         self._printed.add(entry.round)
-        line = row(entry, total=self._total, cohort=self._cohort, pooled=pooled)
+        line = row(entry, total=self._total, cohort=self._cohort, pooled=pooled, headline=headline)
         self._console.print(Text(line, style="yellow" if entry.dropped else ""), soft_wrap=True)
 
     def _below(self, progress: Progress) -> RenderableType:

@@ -7,6 +7,7 @@ when the run ends. It runs beside the job at low priority, so that rounds are li
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ class Pooled:
         self._data = data
         self._folder = run_dir
         self._limit_s = float(job.spec.rounds * job.spec.round_timeout_seconds)
-        self._aucs: list[float] = []
+        self._scores: list[float] = []
         self._changed = threading.Condition()
         self._ended = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,31 +59,31 @@ class Pooled:
         threading.Thread(target=self._read, args=(self._process,), name="pooled", daemon=True).start()
 
     def beside(self, round_number: int) -> str:
-        """Return the AUC after as many passes as the round had, or dots while it is being made."""
+        """Return the headline metric after as many passes as the round had, or dots while it is being made."""
         done = self.so_far()
         index = round_number * self.passes_per_round - 1
         return f"{done[index]:.4f}" if 0 <= index < len(done) else ("" if index < 0 else "…")
 
     def so_far(self) -> list[float]:
-        """Return the AUC of each pass that is done."""
+        """Return the headline metric of each pass that is done."""
         with self._changed:
-            return list(self._aucs)
+            return list(self._scores)
 
     def finish(self, rounds: int) -> list[float]:
-        """Wait for the passes of that many rounds and return their AUCs; raises CliError if it broke."""
+        """Wait for the passes of that many rounds and return their scores; raises CliError if it broke."""
         wanted = rounds * self.passes_per_round
         with self._changed:
-            done = self._changed.wait_for(lambda: self._ended or len(self._aucs) >= wanted, self._limit_s)
-            aucs = list(self._aucs)
+            done = self._changed.wait_for(lambda: self._ended or len(self._scores) >= wanted, self._limit_s)
+            scores = list(self._scores)
         if not done:
             raise CliError(f"pooled training took longer than {self._limit_s:.0f} s", code=ExitCode.TEMPORARY)
-        if len(aucs) < wanted:
+        if len(scores) < wanted:
             raise CliError(
-                f"pooled training ended after {len(aucs)} of {wanted} passes",
+                f"pooled training ended after {len(scores)} of {wanted} passes",
                 code=ExitCode.CRASH,
                 hint=f"its last words are in {self._folder / _LOG}",
             )
-        return aucs[:wanted]
+        return scores[:wanted]
 
     def stop(self) -> None:
         """End the process if it runs."""
@@ -100,7 +101,8 @@ class Pooled:
         with process.stdout as lines:
             for line in lines:
                 with self._changed:
-                    self._aucs.append(float(json.loads(line)["auc"]))
+                    score = json.loads(line)["score"]
+                    self._scores.append(math.nan if score is None else float(score))
                     self._changed.notify_all()
         with self._changed:
             self._ended = True

@@ -17,7 +17,9 @@ from fljob_api.fljob import FLJob
 from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.examples import SiteData
+from fljob_runtime.roles.progress_view import named
 from fljob_runtime.roles.trainer_setup import local_trainer
+from fljob_runtime.rounds.history import headline
 from fljob_runtime.training.local import TrainPlan
 from fljob_runtime.training.pooled import PooledData, train_pooled
 
@@ -49,7 +51,8 @@ def main(config: Path) -> None:
     for number, metrics in enumerate(
         train_pooled(trainer, value["passes"], job.spec.strategy.local_epochs or 1), start=1
     ):
-        line = {"pass": number, "loss": metrics.loss, "auc": metrics.auc}
+        told = named(metrics)
+        line = {"pass": number, "loss": metrics.loss, "score": told.get(headline(told))}
         try:
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()

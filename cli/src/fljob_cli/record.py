@@ -32,7 +32,13 @@ class Round:
     dropped: int
     seconds: float | None
     bytes: int
+    score: float | None = None  # the headline metric
     metrics: dict[str, float] = field(default_factory=dict)  # all of them, where one process alone has them
+
+    @property
+    def shown(self) -> float | None:
+        """Return the headline metric; AUC where nobody told a score."""
+        return self.auc if self.score is None else self.score
 
     @classmethod
     def of(cls, summary: RoundSummary) -> Self:
@@ -45,6 +51,7 @@ class Round:
             dropped=summary.dropped,
             seconds=number(summary.seconds),
             bytes=summary.bytes,
+            score=number(summary.score),
         )
 
 
@@ -76,6 +83,7 @@ class Record:
     pooled: tuple[float, ...] | None = None
     model: str = ""
     model_digest: str = ""
+    headline: str = "AUC"  # name of the rounds' score
     site: str = ""  # of a training in one process: "" when the data of all was pooled
     data: dict[str, str] = field(default_factory=dict)  # the folders it read
 
@@ -95,7 +103,8 @@ class Record:
             )
             known = {p.round: p for p in sites.get(trainer.name, ())}
             sites[trainer.name] = tuple((known | {part.round: part})[r] for r in sorted({*known, part.round}))
-        return replace(self, rounds=tuple(rounds[r] for r in sorted(rounds)), sites=sites)
+        headline = progress.training.headline or self.headline
+        return replace(self, rounds=tuple(rounds[r] for r in sorted(rounds)), sites=sites, headline=headline)
 
     def with_wait(self, name: str, seconds: float) -> Record:
         """Return the record with more time spent on a named wait; waits of all rounds count as one.
@@ -110,10 +119,11 @@ class Record:
         result: dict[str, Any] = {
             "job": self.job,
             "state": self.state,
+            "headline": self.headline,
             "rounds": [_shown(r) for r in self.rounds if r.round > 0],
         }
         if self.pooled is not None:
-            result["pooled"] = {"auc": list(self.pooled)}
+            result["pooled"] = {"auc" if self.headline == "AUC" else "score": list(self.pooled)}
         if self.message:
             result["message"] = self.message
         return result | {"model": self.model or None}

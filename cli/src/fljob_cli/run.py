@@ -134,23 +134,23 @@ def _train(
 
 
 def _finish_pooled(pooled: Pooled, follower: _Follower, console: Console, job: FLJob) -> None:
-    """Wait for as many pooled passes as there are rounds, then put both AUCs beside each other."""
+    """Wait for as many pooled passes as there are rounds, then put both scores beside each other."""
     try:
         with console.status("training on the pooled data", spinner="line"):
-            aucs = pooled.finish(len([r for r in follower.record.rounds if r.round > 0]))
+            scores = pooled.finish(len([r for r in follower.record.rounds if r.round > 0]))
     except KeyboardInterrupt:
         console.print("comparison with pooled training stopped; the run itself is complete")
-        aucs = pooled.so_far()
-    follower.change(pooled=tuple(aucs))
+        scores = pooled.so_far()
+    follower.change(pooled=tuple(scores))
     passes = pooled.passes_per_round
-    console.print(f"\n{'round':>9}  {'AUC':>7}  {'pooled':>7}  {'gap':>7}", style="bold")
+    name = follower.record.headline
+    console.print(f"\n{'round':>9}  {name:>7}  {'pooled':>7}  {'gap':>7}", style="bold")
     for entry in follower.record.rounds:
         index = entry.round * passes - 1
-        if entry.auc is None or not 0 <= index < len(aucs):
+        if entry.shown is None or not 0 <= index < len(scores):
             continue
-        gap = entry.auc - aucs[index]
-        total = job.spec.rounds
-        console.print(f"{entry.round:>4}/{total:<4}  {decimal(entry.auc):>7}  {decimal(aucs[index]):>7}  {gap:>+7.4f}")
+        gap, score = entry.shown - scores[index], f"{decimal(entry.shown):>{max(len(name), 7)}}"
+        console.print(f"{entry.round:>4}/{job.spec.rounds:<4}  {score}  {decimal(scores[index]):>7}  {gap:>+7.4f}")
 
 
 def choose_run_dir(run_dir: Path | None, job: FLJob, *, resume: bool) -> Path:

@@ -216,6 +216,7 @@ class _Run:
         from fljob_runtime.rounds.history import headline  # noqa: PLC0415 - heavy
 
         name = headline(entry.metrics)
+        self.record = replace(self.record, headline=name or self.record.headline)
         if not self._told:
             self.console.print(f"{'epoch':>9}  {'loss':>7}  {name or '-':>9}  {'seconds':>7}", style="bold")
         self._told = True
@@ -316,8 +317,19 @@ def best_epoch(run: Record) -> int:
 
 
 def _entry(epoch: int, metrics: dict[str, float], seconds: float, num_sites: int) -> Round:
-    numbers = (metrics.get("Loss"), metrics.get("AUC"))
-    return Round(epoch, *numbers, participants=num_sites, dropped=0, seconds=seconds, bytes=0, metrics=metrics)
+    from fljob_runtime.rounds.history import headline  # noqa: PLC0415 - heavy
+
+    return Round(
+        epoch,
+        loss=metrics.get("Loss"),
+        auc=metrics.get("AUC"),
+        participants=num_sites,
+        dropped=0,
+        seconds=seconds,
+        bytes=0,
+        score=metrics.get(headline(metrics)),
+        metrics=metrics,
+    )
 
 
 def _say_json(value: Mapping[str, object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fljob_api import names
 from fljob_api.conditions import ConditionType, Reason, State
@@ -95,8 +95,15 @@ def columns(training: Training | None, total: int, counted: TrainerCounts, reaso
         trainers=f"{counted.connected}/{counted.desired}",
         loss=_short(metrics.get("Loss", "")),
         auc=_short(metrics.get("AUC", "")),
+        score=_score(training, metrics),
         reason=reason,
     )
+
+
+def _score(training: Training | None, metrics: Mapping[str, str]) -> str:
+    """Return the headline metric with its name, as not all models have an AUC; no blank, as in any cell."""
+    name = training.headline if training else ""
+    return f"{name}={_short(metrics[name])}" if metrics.get(name) else ""
 
 
 def _short(value: str) -> str:

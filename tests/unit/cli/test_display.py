@@ -37,6 +37,14 @@ def test_a_piped_table_has_a_header_and_a_line_per_round_without_colours() -> No
     ]
 
 
+def test_models_of_other_tasks_show_their_own_metric() -> None:
+    ranked = Round(1, loss=6.5, auc=None, participants=2, dropped=0, seconds=1.0, bytes=64, score=0.25)
+    head, line = printed(Record("j", {}, rounds=(ranked,), headline="Recall@20")).splitlines()
+    assert head.split()[:3] == ["round", "loss", "Recall@20"]
+    assert line.split()[:3] == ["1/3", "6.5000", "0.2500"]
+    assert len(head) == len(line)
+
+
 def test_a_round_is_printed_once_however_often_it_is_reported() -> None:
     one = Record("j", {}, rounds=(entry(1),))
     assert printed(one, one).count("0.7500") == 1

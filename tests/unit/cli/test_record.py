@@ -34,6 +34,14 @@ def test_a_round_told_again_replaces_what_was_known() -> None:
     assert [entry.auc for entry in record.rounds] == [0.8]
 
 
+def test_the_headline_metric_comes_with_its_name() -> None:
+    ranked = RoundSummary(round=1, loss="6.5", score="0.25", participants=2)
+    training = Training(recent_rounds=[ranked], headline="Recall@20")
+    record = Record("clicks", MANIFEST).with_progress(Progress(uid="u", incarnation=0, training=training))
+    assert (record.headline, record.rounds[0].shown, record.rounds[0].auc) == ("Recall@20", 0.25, None)
+    assert record.to_json()["headline"] == "Recall@20"
+
+
 def test_a_sites_rounds_are_kept_in_order() -> None:
     first = TrainerProgress(name="site-0", round=1, samples=10, auc="0.6")
     second = TrainerProgress(name="site-0", round=2, samples=10, auc="0.7")
@@ -61,6 +69,7 @@ def test_the_json_form_has_the_promised_keys_per_round() -> None:
     assert record.to_json() == {
         "job": "movies",
         "state": "Succeeded",
+        "headline": "AUC",
         "rounds": [
             {
                 "round": 1,
@@ -70,6 +79,7 @@ def test_the_json_form_has_the_promised_keys_per_round() -> None:
                 "dropped": 1,
                 "seconds": 1.5,
                 "bytes": 64,
+                "score": None,
             }
         ],
         "model": None,

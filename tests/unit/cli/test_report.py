@@ -57,6 +57,15 @@ def test_the_pooled_curve_stands_beside_when_there_is_one() -> None:
     assert page(pooled=(0.7, 0.85)).count("pooled, round") == 2
 
 
+def test_a_model_that_has_no_auc_shows_its_headline_metric() -> None:
+    rounds = tuple(Round(n, 0.5, None, 1, 0, 1.0, 100, score=0.1 * n) for n in (1, 2))
+    text = page(rounds=rounds, headline="Accuracy", pooled=(0.3, 0.4))
+    assert "<h2>Accuracy on held-out data" in text
+    assert "<th>Accuracy</th><th>pooled Accuracy</th>" in text
+    assert "<td>0.2000</td><td>0.4000</td><td>-0.2000</td>" in text
+    assert text.count("federated, round") == 4
+
+
 def test_the_gap_to_pooled_is_told_per_round() -> None:
     assert "<td>-0.0500</td>" in page(pooled=(0.7, 0.85))
 

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from fljob_api import names
 from fljob_api.conditions import ConditionType
 from fljob_api.fljob import FLJob
-from fljob_api.progress import Outcome, RoundState
+from fljob_api.progress import Metric, Outcome, RoundState, Training
+from fljob_api.status import TrainerCounts
 from fljob_operator.conditions import find, is_true
 from fljob_operator.decision import Decision, Delete
 from fljob_operator.desired.roles import members
 from fljob_operator.desired.support import config_manifest, support_manifests
+from fljob_operator.display import columns
 from fljob_operator.observed import JobView, Observed
 from fljob_operator.reconcile import reconcile
 from support.operator_values import DEFAULTS, NOW, all_jobs, finish, fljob, pod, progress, running
@@ -109,6 +111,12 @@ def test_progress_is_folded_into_columns() -> None:
     assert (status.display.round, status.display.trainers) == ("3/5", "2/2")
     assert (status.display.loss, status.display.auc) == ("0.5000", "0.8000")
     assert status.state == "Running"
+
+
+def test_the_score_column_names_the_headline_metric() -> None:
+    training = Training(headline="Recall@20", metrics=[Metric(name="Recall@20", value="0.31416", round=3)])
+    shown = columns(training, 4, TrainerCounts(), "")
+    assert (shown.auc, shown.score) == ("", "Recall@20=0.3142")
 
 
 def test_progress_is_not_folded_too_often() -> None:

@@ -44,15 +44,21 @@ def status_page(job: Object, now: datetime) -> RenderableType:
 
 def job_table(jobs: Sequence[Object], now: datetime, *, namespaces: bool) -> Table:
     """Return one line per job."""
-    names = ["NAMESPACE"] * namespaces + ["NAME", "STATE", "ROUND", "TRAINERS", "LOSS", "AUC", "AGE"]
+    names = ["NAMESPACE"] * namespaces + ["NAME", "STATE", "ROUND", "TRAINERS", "LOSS", "SCORE", "AGE"]
     table = _table(*names)
     for job in jobs:
         display = job.get("status", {}).get("display", {})
         cells = [job["metadata"]["namespace"]] if namespaces else []
         cells += [job["metadata"]["name"], state(job)]
-        cells += [display.get(key, "") for key in ("round", "trainers", "loss", "auc")]
-        table.add_row(*cells, _age(job["metadata"].get("creationTimestamp", ""), now))
+        cells += [display.get(key, "") for key in ("round", "trainers", "loss")]
+        table.add_row(*cells, score(display), _age(job["metadata"].get("creationTimestamp", ""), now))
     return table
+
+
+def score(display: Object) -> str:
+    """Return the headline metric with its name."""
+    told = str(display.get("score") or "") or (f"AUC={display['auc']}" if display.get("auc") else "")
+    return told.replace("=", " ")
 
 
 def state(job: Object) -> str:
@@ -84,7 +90,12 @@ def committed_rounds(job: Object) -> list[Round]:
 def round_line(job: Object, entry: Round) -> str:
     """Return one round as the line that `fljob run` prints too."""
     spec = job["spec"]
-    return row(entry, total=spec["rounds"], cohort=len(spec["trainers"]), pooled=None)
+    return row(entry, total=spec["rounds"], cohort=len(spec["trainers"]), pooled=None, headline=headline(job))
+
+
+def headline(job: Object) -> str:
+    """Return the name of the rounds' score."""
+    return str(job.get("status", {}).get("training", {}).get("headline") or "AUC")
 
 
 def _headline(job: Object, now: datetime) -> Text:
@@ -93,9 +104,10 @@ def _headline(job: Object, now: datetime) -> Text:
     text = Text(f"{metadata['namespace']}/{metadata['name']}  ")
     text.append(state(job), style=colour)
     display = status.get("display", {})
-    for key, label in (("round", "round"), ("trainers", "trainers"), ("loss", "loss"), ("auc", "AUC")):
+    for key, label in (("round", "round"), ("trainers", "trainers"), ("loss", "loss")):
         if display.get(key):
             text.append(f"  {label} {display[key]}")
+    text.append(f"  {score(display)}" if score(display) else "")
     return text.append(f"  age {_age(metadata.get('creationTimestamp', ''), now)}", style="dim")
 
 
@@ -123,7 +135,7 @@ def _conditions(conditions: Sequence[Object], now: datetime) -> Table:
 
 def _rounds(job: Object) -> Text:
     lines = [round_line(job, entry) for entry in committed_rounds(job)]
-    return Text("\n".join([header(False), *lines]))
+    return Text("\n".join([header(False, headline(job)), *lines]))
 
 
 def _trainers(status: Object) -> RenderableType:

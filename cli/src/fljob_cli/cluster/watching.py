@@ -57,8 +57,8 @@ def _follow_lines(cluster: Cluster, name: str, *, json_output: bool) -> None:
         if job is None:
             continue
         display = job.get("status", {}).get("display", {})
-        words = (f"{key} {display[key]}" for key in ("round", "trainers", "loss", "auc") if display.get(key))
-        line = json.dumps(job) if json_output else "  ".join([view.state(job), *words])
+        words = [f"{key} {display[key]}" for key in ("round", "trainers", "loss") if display.get(key)]
+        line = json.dumps(job) if json_output else "  ".join([view.state(job), *words, view.score(display)]).rstrip()
         if line != last:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
@@ -75,7 +75,7 @@ def wait(cluster: Cluster, name: str, *, timeout_s: int) -> int:
         if job is not None:
             for entry in view.committed_rounds(job):
                 if entry.round not in printed and entry.loss is not None:
-                    _print(header(False) if not printed else "", view.round_line(job, entry))
+                    _print(header(False, view.headline(job)) if not printed else "", view.round_line(job, entry))
                     printed.add(entry.round)
             if end := view.ended(job):
                 return _ended(job, end)

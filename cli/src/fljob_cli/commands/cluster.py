@@ -110,7 +110,7 @@ def list_jobs(
     context: Context = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """List FLJobs with state, round, trainers, loss and AUC."""
+    """List FLJobs with state, round, trainers, loss and headline metric: AUC, Recall@20 or Accuracy."""
     from fljob_cli.cluster import api, watching  # noqa: PLC0415 - heavy
 
     cluster = api.connect(namespace, context=context, kubeconfig=kubeconfig)

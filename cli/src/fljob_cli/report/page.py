@@ -52,15 +52,15 @@ def render(run: Record) -> str:
 
 
 def _charts(run: Record) -> dict[str, Markup]:
-    auc = [svg.Series("federated", "federated", [(r.round, r.auc) for r in run.rounds])]
+    score = [svg.Series("federated", "federated", [(r.round, r.shown) for r in run.rounds])]
     if run.pooled:
-        auc.append(svg.Series("pooled", "pooled", [(r, _pooled_auc(run, r)) for r in _pooled_rounds(run)]))
+        score.append(svg.Series("pooled", "pooled", [(r, _pooled_score(run, r)) for r in _pooled_rounds(run)]))
     loss = svg.Series("federated", "federated", [(r.round, r.loss) for r in run.rounds])
     trained = [r for r in run.rounds if r.round > 0]
     seconds = [(r.round, r.seconds) for r in trained]
     moved = [(r.round, float(r.bytes)) for r in trained]
     charts = {
-        "auc_chart": svg.lines(auc, label="AUC per round"),
+        "score_chart": svg.lines(score, label=f"{run.headline} per round"),
         "loss_chart": svg.lines([loss], label="Loss per round"),
         "seconds_chart": svg.bars(seconds, label="Seconds per round", text=lambda s: f"{s:.3g} s"),
         "bytes_chart": svg.bars(moved, label="Bytes per round", text=size),
@@ -76,22 +76,23 @@ def _pooled_rounds(run: Record) -> range:
     return range(1, len(run.pooled or ()) // _passes(run) + 1)
 
 
-def _pooled_auc(run: Record, number: int) -> float | None:
+def _pooled_score(run: Record, number: int) -> float | None:
     return run.pooled[number * _passes(run) - 1] if run.pooled and number in _pooled_rounds(run) else None
 
 
 def _cards(run: Record) -> list[tuple[str, str, str]]:
-    measured = [r for r in run.rounds if r.auc is not None]
+    measured = [r for r in run.rounds if r.shown is not None]
     trained = [r for r in run.rounds if r.round > 0]
     last = max([r.round for r in run.rounds], default=0)
     cards = [("Rounds", f"{last} of {run.manifest['spec']['rounds']}", "committed")]
     if measured:
-        best = max(measured, key=lambda r: r.auc or 0.0)
-        cards.append(("AUC", decimal(measured[-1].auc), f"best {decimal(best.auc)} in round {best.round}"))
+        best = max(measured, key=lambda r: r.shown or 0.0)
+        cards.append((run.headline, decimal(measured[-1].shown), f"best {decimal(best.shown)} in round {best.round}"))
         cards.append(("Loss", decimal(measured[-1].loss), f"from {decimal(measured[0].loss)}"))
-    beside = _pooled_auc(run, last)
+    beside = _pooled_score(run, last)
     if beside is not None and measured:
-        cards.append(("Pooled AUC", decimal(beside), f"federated is {(measured[-1].auc or 0) - beside:+.4f}"))
+        gap = (measured[-1].shown or 0) - beside
+        cards.append((f"Pooled {run.headline}", decimal(beside), f"federated is {gap:+.4f}"))
     cards.append(("Time", duration(run.wall_s), "from command to end"))
     total = sum(r.bytes for r in trained)
     cards.append(("Model data", size(total), f"{sum(r.dropped for r in trained)} updates dropped"))
@@ -99,10 +100,10 @@ def _cards(run: Record) -> list[tuple[str, str, str]]:
 
 
 def _round_row(run: Record, entry: Round) -> list[str]:
-    row = [str(entry.round), decimal(entry.loss), decimal(entry.auc)]
+    row = [str(entry.round), decimal(entry.loss), decimal(entry.shown)]
     if run.pooled is not None:
-        beside = _pooled_auc(run, entry.round)
-        gap = "-" if beside is None or entry.auc is None else f"{entry.auc - beside:+.4f}"
+        beside = _pooled_score(run, entry.round)
+        gap = "-" if beside is None or entry.shown is None else f"{entry.shown - beside:+.4f}"
         row += [decimal(beside), gap]
     seconds = "-" if entry.seconds is None else f"{entry.seconds:.2f}"
     return [*row, str(entry.participants), str(entry.dropped), seconds, size(entry.bytes)]
