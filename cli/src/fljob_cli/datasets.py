@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,15 @@ from rich.table import Table
 from rich.text import Text
 
 from fljob_api.exit_codes import ExitCode
+from fljob_api.problems import nearest
 from fljob_cli.errors import CliError
+from fljob_cli.split import bar, main_column, print_labels, print_overlap
 
 if TYPE_CHECKING:
     from fljob_runtime.data.describe import SiteDescription
+    from fljob_runtime.data.overlap import Overlap
     from fljob_runtime.data.store import SiteManifest
 
-_BAR = 24
 _COLUMNS = 4  # of ids, shown for each site
 
 
@@ -98,16 +101,40 @@ def generate_pictures(out: Path, *, sites: int, seed: int, parameters: Mapping[s
     sys.stdout.write(f"{len(made)} sites under {out}\n")
 
 
-def describe_folder(folder: Path, *, json_output: bool) -> None:
-    """Check the sites under a folder and print how much each one has."""
-    from fljob_runtime.data.describe import describe_folder as describe  # noqa: PLC0415 - heavy
+def describe_folder(folder: Path, *, column: str, report: Path | None, json_output: bool) -> None:
+    """Check the sites under a folder and print how much each one has, and how they differ; also as a page."""
+    from fljob_runtime.data import describe  # noqa: PLC0415 - heavy
 
     with _data_errors():
-        sites = describe(folder)
+        sites = describe.describe_folder(folder)
+    distances, found = describe.label_distance(sites), describe.overlaps(sites)
+    chosen = next((one for one in found if one.column == column), None) if column else main_column(found)
+    if column and chosen is None:
+        names = [one.column for one in found]
+        hint = f"there are {', '.join(names)}" if names else "there are no ids"
+        raise CliError(f"--column: no column of ids {column!r}; {hint}", hint=nearest(column, names))
+    if report is not None:
+        _write_report(report, sites, distances, found if len(found) <= _COLUMNS or chosen is None else [chosen])
     if json_output:
-        sys.stdout.write(json.dumps({"sites": [_flat(site) for site in sites]}) + "\n")
+        flat = [_flat(site) | {"label_distance": far} for site, far in zip_longest(sites, distances)]
+        sys.stdout.write(json.dumps({"sites": flat, "overlaps": [asdict(one) for one in found]}) + "\n")
         return
     _print_descriptions(sites)
+    print_labels(_console(), sites, distances)
+    if chosen is not None and len(sites) > 1:
+        print_overlap(_console(), chosen, [site.manifest.site for site in sites])
+
+
+def _write_report(
+    path: Path, sites: Sequence[SiteDescription], distances: Sequence[float], found: Sequence[Overlap]
+) -> None:
+    from fljob_cli.report.data import write_data_report  # noqa: PLC0415 - heavy
+
+    try:
+        write_data_report(path, sites, distances, found)
+    except OSError as error:
+        raise CliError(f"--report {path}: {error.strerror}") from error
+    sys.stderr.write(f"report  {path}\n")
 
 
 @contextmanager
@@ -121,9 +148,7 @@ def _data_errors() -> Iterator[None]:
 
 
 def _flat(site: SiteDescription) -> dict[str, Any]:
-    found = asdict(site)
-    manifest: dict[str, Any] = found.pop("manifest")
-    return manifest | found
+    return asdict(site.manifest) | {"positive_rate": site.positive_rate, "label_counts": site.label_counts}
 
 
 def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
@@ -144,7 +169,7 @@ def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
     for site in sites:
         m = site.manifest
         counts = (*(m.num_site_ids[name] for name in columns), m.num_train, m.num_samples, m.num_test)
-        rate = "" if site.positive_rate is None else f"{site.positive_rate:.1%}"
+        rate = "-" if site.positive_rate is None else f"{site.positive_rate:.1%}"
         table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
     console = _console()
     console.print(table)
@@ -164,12 +189,6 @@ def _shown(manifest: SiteManifest | None) -> list[str]:
     """Return the columns of ids that have room in a table; all or none."""
     names = list(manifest.ids) if manifest else []
     return names if len(names) <= _COLUMNS else []
-
-
-def bar(value: int, most: int) -> Text:
-    """Return a bar whose length is the value's share of the greatest, in eighths of a character."""
-    eighths = round(8 * _BAR * value / max(most, 1))
-    return Text("█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8], style="blue")
 
 
 def _table(*names: str) -> Table:

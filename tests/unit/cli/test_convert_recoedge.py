@@ -158,8 +158,9 @@ def key_of(config: Mapping[str, Any], key: str) -> Mapped:
     return next(one for one in convert(config).keys if one.key == key)
 
 
-def test_dlrm_becomes_a_valid_fljob() -> None:
-    assert validate(convert(DLRM_CONFIG, workers=7).manifest) == ()
+@pytest.mark.parametrize("config", [DLRM_CONFIG, REGRESSION_CONFIG], ids=["dlrm", "regression"])
+def test_the_fljob_is_valid(config: dict[str, Any]) -> None:
+    assert validate(convert(config, workers=7).manifest, in_cluster=True) == ()
 
 
 @pytest.mark.parametrize("config", [DLRM_CONFIG, REGRESSION_CONFIG], ids=["dlrm", "regression"])

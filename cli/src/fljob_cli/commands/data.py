@@ -157,12 +157,18 @@ def pictures(  # noqa: PLR0913, PLR0917 - an option each
 @app.command()
 def describe(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A site's folder, or a folder of such.")],
+    column: Annotated[str, typer.Option(help="Column of ids whose overlap is shown; items if not given.")] = "",
+    report: Annotated[Path | None, typer.Option(help="Also write an HTML page with figures.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Check the data of sites and show how much each one has.
+    """Check the data of sites and show how much each one has, how labels differ, and which ids sites have in common.
 
-    Example: fljob data describe sites
+    Examples:
+
+      fljob data describe sites
+
+      fljob data describe sites --report sites.html
     """
     from fljob_cli.datasets import describe_folder  # noqa: PLC0415 - heavy
 
-    describe_folder(folder, json_output=output is Output.JSON)
+    describe_folder(folder, column=column, report=report, json_output=output is Output.JSON)

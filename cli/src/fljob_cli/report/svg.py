@@ -1,7 +1,7 @@
-"""Charts as inline SVG text: lines over rounds, and bars per round.
+"""Charts as inline SVG text: lines over rounds, bars per round, and bars, stacks and a heat map of named things.
 
-Called by `page`. Colours are classes, so that the page's style gives them in light and dark. No numbers are
-made up: a value that was not measured leaves a gap.
+Called by `page` and `data`. Names come escaped. Colours are classes, so that the page's style gives them in light and
+dark. No numbers are made up: a value that was not measured leaves a gap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 34
 _TICKS = 5
+_NAMES, _WIDE, _ROW = 110, 450, 22  # of bars to the right: room for names, of the longest bar, of one bar
+_LABELLED = 14  # names of a heat map that leaves room for numbers
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,60 @@ def bars(values: Sequence[tuple[int, float | None]], *, label: str, text: Callab
         for x, y in known
     )
     return _frame(label, x_axis, y_axis, body, text)
+
+
+def named_bars(values: Sequence[tuple[str, float]], *, label: str, text: Callable[[float], str]) -> str:
+    """Return one bar to the right for each name."""
+    most = max((value for _, value in values), default=0.0) or 1.0
+    parts = []
+    for row, (name, value) in enumerate(values):
+        width, y = _WIDE * value / most, _ROW * row
+        parts.append(_name(name, y + 15))
+        parts.append(f'<rect class="bar" x="{_NAMES}" y="{y + 3}" width="{width:.1f}" height="{_ROW - 6}" rx="2"/>')
+        parts.append(f'<text class="tick" x="{_NAMES + width + 6:.1f}" y="{y + 15}">{text(value)}</text>')
+    return _named(label, _ROW * len(values), parts)
+
+
+def stacked(values: Sequence[tuple[str, Sequence[int]]], *, label: str, styles: int) -> str:
+    """Return for each name a bar of its counts' shares; classes `class-0` to `class-(styles - 1)` come in turn."""
+    parts = []
+    for row, (name, counts) in enumerate(values):
+        left, total, y = float(_NAMES), max(sum(counts), 1), _ROW * row
+        parts.append(_name(name, y + 15))
+        for index, count in enumerate(counts):
+            width = _WIDE * count / total
+            place = f'x="{left:.1f}" y="{y + 3}" width="{width:.1f}" height="{_ROW - 6}"'
+            title = f"<title>{name}, label {index}: {count:,} ({count / total:.1%})</title>"
+            parts.append(f'<rect class="class-{index % styles}" {place}>{title}</rect>' if count else "")
+            left += width
+    return _named(label, _ROW * len(values), parts)
+
+
+def heat(names: Sequence[str], shares: Sequence[Sequence[float]], *, label: str) -> str:
+    """Return a square of cells, the darker the nearer a share [names, names] is to 1; numbers where there is room."""
+    side = (WIDTH - _NAMES) / max(len(names), 1)
+    height = min(side, 28.0)
+    parts = []
+    for row, name in enumerate(names):
+        parts.append(_name(name, height * (row + 0.65)))
+        for column, share in enumerate(shares[row]):
+            x, y = _NAMES + side * column, height * row
+            place = f'x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{height:.1f}"'
+            title = f"<title>{name} with {names[column]}: {share:.1%}</title>"
+            parts.append(f'<rect class="heat" {place} fill-opacity="{0.04 + 0.66 * share:.3f}">{title}</rect>')
+            if len(names) <= _LABELLED:
+                middle = f'x="{x + side / 2:.1f}" y="{y + height * 0.65:.1f}"'
+                parts.append(f'<text class="names" {middle} text-anchor="middle">{share:.0%}</text>')
+    return _named(label, height * len(names), parts)
+
+
+def _name(name: str, y: float) -> str:
+    return f'<text class="names" x="{_NAMES - 8}" y="{y:.1f}" text-anchor="end">{name}</text>'
+
+
+def _named(label: str, height: float, parts: Sequence[str]) -> str:
+    view = f'viewBox="0 0 {WIDTH} {max(height, 1):.0f}"'
+    return f'<svg class="chart" {view} role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def spark(values: Sequence[float | None], *, label: str) -> str:

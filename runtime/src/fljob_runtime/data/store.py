@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class SiteManifest:
     ids: column of ids -> how many there are at all sites together; num_site_ids: how many different ones this site has.
     features: columns of numbers; shapes: of those that have more than one for each example. any_ids: columns whose ids
     are any 64-bit numbers, so many of them. sequences: column -> how many ids there are, and the longest sequence.
+    checksums: of each column's values (CRC-32), training rows before held-out ones; equal columns have equal ones.
     negatives_per_positive 0: train.parquet has labels of its own, 0 to num_classes - 1; none where num_classes is 0.
     """
 
@@ -55,6 +57,7 @@ class SiteManifest:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sequences: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     num_classes: int = 2
+    checksums: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -108,7 +111,7 @@ def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> Sit
         arrays = {key: _arrow(values) for key, values in columns.items()}
         pq.write_table(pa.table(arrays), folder / name, compression="zstd")
     digests = {name: _digest(folder / name) for name in (TRAIN, TEST)}
-    fresh = replace(manifest, digests=digests)
+    fresh = replace(manifest, digests=digests, checksums=_checksums(tables))
     (folder / MANIFEST).write_text(json.dumps(asdict(fresh), indent=1) + "\n", encoding="utf-8")
     return fresh
 
@@ -129,6 +132,14 @@ def _same(folder: Path, fresh: SiteManifest) -> bool:
         return read_manifest(folder) == fresh and all(_digest(folder / n) == d for n, d in fresh.digests.items())
     except (DataError, OSError):
         return False
+
+
+def _checksums(tables: SiteTables) -> dict[str, str]:
+    sums: dict[str, int] = {}
+    for columns in (tables.train, tables.test):
+        for name, values in columns.items():
+            sums[name] = zlib.crc32(np.ascontiguousarray(values).data, sums.get(name, 0))
+    return {name: f"{value:08x}" for name, value in sums.items()}
 
 
 def _digest(path: Path) -> str:

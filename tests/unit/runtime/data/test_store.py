@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_what_was_written_is_read_back(folder: Path) -> None:
 def test_the_manifest_has_the_digest_of_each_file(folder: Path) -> None:
     names = ("train.parquet", "test.parquet")
     assert read_manifest(folder).digests == {name: digest(folder / name) for name in names}
+
+
+def test_the_manifest_has_a_checksum_of_each_column(folder: Path) -> None:
+    rows = b"".join(np.array(values, "<i8").tobytes() for values in ([0, 1], [0, 0]))  # of training, then held out
+    checksums = read_manifest(folder).checksums
+    assert (set(checksums), checksums["user"]) == ({"user", "item", "label", "group"}, f"{zlib.crc32(rows):08x}")
 
 
 def test_nothing_half_written_stays_when_writing_fails(tmp_path: Path) -> None:
