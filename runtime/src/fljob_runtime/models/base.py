@@ -11,7 +11,9 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fljob_runtime.models.tasks import Clicks, Task
@@ -50,6 +52,13 @@ class RecommenderModel(nn.Module, ABC):
         """Return the tables that this instance has: parameter name -> id column."""
         names = {name for name, _ in self.named_parameters()}
         return {name: column for name, column in self.TABLES.items() if name in names}
+
+    def derived(self, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.int64]]:  # noqa: ARG002 - most need none
+        """Return columns of ids that `tables` names and the dataset does not have, made of those that it has.
+
+        columns: [N, ...]. Training asks once for all examples; a batch has both. Sequences stay padded.
+        """
+        return {}
 
     def initial_std(self, table: str) -> float:
         """Return the standard deviation, around 0, of the values that a row of a table with keys Any begins with."""

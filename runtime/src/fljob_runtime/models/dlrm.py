@@ -1,21 +1,37 @@
 """Deep learning recommendation model (Naumov et al. 2019, https://arxiv.org/abs/1906.00091).
 
-B batch, I columns of ids, N of numbers, D width of the embeddings, F = I + 1 vectors that interact (I without numbers).
+B batch, I columns of ids and of bags of ids, N of numbers, T ids of the largest bag, D width of the embeddings,
+F = I + 1 vectors that interact (I without numbers).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, cast
 
 import torch
-from pydantic import Field
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import Tower, Widths, linear
+from fljob_runtime.models.layers import Tower, Widths, embedding, linear
+from fljob_runtime.models.tables import (
+    ColumnTable,
+    Ids,
+    Operation,
+    Projected,
+    QuotientRemainder,
+    derived_columns,
+    mixed_width,
+    places,
+    plain_table,
+)
+from fljob_runtime.models.tasks import Clicks
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
-from fljob_runtime.schema import Schema
+from fljob_runtime.schema import PADDING, Schema, SchemaError
 
 
 class Interaction(StrEnum):
@@ -23,6 +39,22 @@ class Interaction(StrEnum):
 
     DOT = "Dot"
     CAT = "Cat"
+
+
+class Embeddings(StrEnum):
+    """How tables beyond the threshold are kept."""
+
+    PLAIN = "Plain"
+    QUOTIENT_REMAINDER = "QuotientRemainder"
+    MIXED_DIMENSION = "MixedDimension"
+
+
+class Pooling(StrEnum):
+    """What a bag of ids is: its vectors' sum, mean, or sum by a weight that each id learns, 1 at first."""
+
+    SUM = "Sum"
+    MEAN = "Mean"
+    LEARNED = "Learned"
 
 
 class DlrmParameters(ParametersModel):
@@ -33,6 +65,23 @@ class DlrmParameters(ParametersModel):
     top: Widths = (64, 32)
     interaction: Interaction = Interaction.DOT
     interact_itself: bool = Field(default=False, description="With Dot: each vector's product with itself, too.")
+    embeddings: Embeddings = Field(Embeddings.PLAIN, description="How tables of more rows than `threshold` are kept.")
+    threshold: int = Field(200, ge=0, description="Rows up to which a table is plain.")
+    collisions: int = Field(4, ge=1, description="QuotientRemainder: ids of one quotient.")
+    operation: Operation = Field(Operation.MULT, description="QuotientRemainder: how the two vectors make one.")
+    temperature: float = Field(0.3, ge=0, le=1, description="MixedDimension: how fast widths fall with rows; 0: not.")
+    powers_of_two: bool = Field(default=False, description="MixedDimension: whether widths are rounded to such.")
+    pooling: Pooling = Field(Pooling.SUM, description="Of columns with several ids in each example.")
+    positive_weight: float = Field(1.0, gt=0, le=1e6, description="Of the loss of a click, beside 1 of no click.")
+    squared_error: bool = Field(default=False, description="Whether the loss is that of the probability, squared.")
+    probability_limit: float = Field(0.0, ge=0, lt=0.5, description="p: probabilities stay within [p, 1 - p].")
+
+    @model_validator(mode="after")
+    def _even(self) -> DlrmParameters:
+        concat = self.embeddings is Embeddings.QUOTIENT_REMAINDER and self.operation is Operation.CONCAT
+        if concat and self.embedding_dim % 2:
+            raise ValueError(f"operation Concat halves embeddingDim, which must be even, not {self.embedding_dim}")
+        return self
 
 
 @register(RegistryKind.MODEL, "dlrm", DlrmParameters)
@@ -41,10 +90,17 @@ class Dlrm(RecommenderModel):
 
     def __init__(self, parameters: DlrmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
-        self.ids = tuple(schema.ids)
+        self.task = Clicks(parameters.positive_weight, parameters.squared_error)
+        self.limit = math.log(1.0 / parameters.probability_limit - 1.0) if parameters.probability_limit else 0.0
+        self.ids = (*schema.ids, *schema.sequences)
         self.numbers = schema.numbers
+        self.pool = parameters.pooling
         dim = parameters.embedding_dim
-        self.embeddings = nn.ModuleDict({name: _table(n, dim, generator) for name, n in schema.ids.items()})
+        made = _tables(parameters, schema, generator)
+        self.embeddings = nn.ModuleDict(made)
+        if parameters.pooling is Pooling.LEARNED:
+            beyond_one = {name: embedding(s.num_ids, 1, generator, 0.0) for name, s in schema.sequences.items()}
+            self.pooling = nn.ModuleDict(beyond_one)
         if self.numbers:
             self.bottom = Tower(len(self.numbers), (*parameters.bottom, dim), generator)
         vectors = len(self.ids) + bool(self.numbers)
@@ -59,16 +115,27 @@ class Dlrm(RecommenderModel):
         self.output = linear(parameters.top[-1], 1, generator)
 
     def tables(self) -> dict[str, str]:
-        """Return the table of each column of ids."""
-        return {f"embeddings.{name}.weight": name for name in self.ids}
+        """Return the tables of each column of ids, and the weights of bags."""
+        tables: dict[str, str] = {}
+        for name in self.ids:
+            addressed = self._table(name).addressed(name)
+            tables |= {f"embeddings.{name}.{part}": column for part, column in addressed.items()}
+            if self._weighs(name):
+                tables[f"pooling.{name}.weight"] = name
+        return tables
+
+    def derived(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, Ids]:
+        """Return quotients and remainders of columns whose tables go by them."""
+        return derived_columns({name: self._table(name) for name in self.ids}, columns)
 
     def logits(self, batch: Batch) -> Tensor:
         """Score examples: each column [B] -> [B]."""
-        return self.output(self.top(self.interactions(batch))).squeeze(1)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        logits: Tensor = self.output(self.top(self.interactions(batch))).squeeze(1)
+        return logits.clamp(-self.limit, self.limit) if self.limit else logits
 
     def interactions(self, batch: Batch) -> Tensor:
         """Return what the top tower reads: [B, pairs + D] or [B, F · D]."""
-        vectors = [self.embeddings[name](batch[name]) for name in self.ids]  # I of [B, D]
+        vectors = [self._vector(name, batch) for name in self.ids]  # I of [B, D]
         dense = []
         if self.numbers:
             dense = [self.bottom(torch.stack([batch[name] for name in self.numbers], 1))]  # [B, D]
@@ -78,10 +145,39 @@ class Dlrm(RecommenderModel):
         products = stacked @ stacked.transpose(1, 2)  # [B, F, F]
         return torch.cat([*dense, products[:, self.pairs[0], self.pairs[1]]], 1)
 
+    def _vector(self, name: str, batch: Batch) -> Tensor:
+        """Return a column's vectors, those of a bag pooled: [B, D]."""
+        rows = self._table(name).rows(batch, name)
+        if rows.dim() == 2:
+            return rows
+        weights = (batch[name] != PADDING).to(rows.dtype)  # [B, T]
+        if self._weighs(name):
+            weights = weights * (1.0 + self.pooling[name](places(batch[name])).squeeze(2))
+        pooled = (rows * weights[:, :, None]).sum(1)
+        return pooled / weights.sum(1, keepdim=True).clamp(min=1.0) if self.pool is Pooling.MEAN else pooled
 
-def _table(rows: int, width: int, generator: torch.Generator) -> nn.Embedding:
-    """Make a table of uniform values in ±1/√rows, as the authors' code has it."""
-    table = nn.Embedding(rows, width, device="meta").to_empty(device="cpu")
-    bound = 1.0 / math.sqrt(rows)
-    nn.init.uniform_(table.weight, -bound, bound, generator=generator)
-    return table
+    def _table(self, name: str) -> ColumnTable:
+        return cast(ColumnTable, self.embeddings[name])
+
+    def _weighs(self, name: str) -> bool:
+        return self.pool is Pooling.LEARNED and name in self.pooling
+
+
+def _tables(parameters: DlrmParameters, schema: Schema, generator: torch.Generator) -> dict[str, ColumnTable]:
+    """Make each column's embeddings; raises SchemaError for ids without an end where tables are to be compressed."""
+    sizes = {**schema.ids, **{name: sequence.num_ids for name, sequence in schema.sequences.items()}}
+    if parameters.embeddings is not Embeddings.PLAIN and (endless := sorted(schema.any_ids & sizes.keys())):
+        raise SchemaError(f"model 'dlrm': ids of {endless[0]!r} are any numbers; set its parameter embeddings to Plain")
+    fewest = min(sizes.values(), default=1)
+    return {name: _table(parameters, rows, fewest, generator) for name, rows in sizes.items()}
+
+
+def _table(parameters: DlrmParameters, rows: int, fewest: int, generator: torch.Generator) -> ColumnTable:
+    p, dim = parameters, parameters.embedding_dim
+    if rows > p.threshold and p.embeddings is Embeddings.QUOTIENT_REMAINDER:
+        return QuotientRemainder(rows, dim, p.collisions, p.operation, generator)
+    if rows > p.threshold and p.embeddings is Embeddings.MIXED_DIMENSION:
+        width = mixed_width(rows, fewest, dim, p.temperature, powers_of_two=p.powers_of_two)
+        if width < dim:
+            return Projected(rows, width, dim, generator)
+    return plain_table(rows, dim, generator)

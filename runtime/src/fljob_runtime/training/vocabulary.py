@@ -78,7 +78,7 @@ class KeyedTables:
 
     def __init__(self, model: RecommenderModel, layout: ModelLayout, seed: int) -> None:
         """Raises LayoutError for a keyed table that is no plain embedding or has something kept beside it."""
-        self._seed = seed
+        self._seed, self._derived = seed, model.derived
         self._column_of = model.tables()
         self._specs = tuple(spec for spec in layout.specs if spec.kind is Kind.KEYED)
         self._weights = {spec.name: _weight(model, spec) for spec in self._specs}
@@ -89,7 +89,8 @@ class KeyedTables:
             weight.data = weight.data[:0]
 
     def mapped(self, examples: Examples) -> Examples:
-        """Return the examples with places for ids, making room for ids that are new."""
+        """Return the examples with the model's own columns and places for ids, making room for ids that are new."""
+        examples = Examples({**examples.columns, **self._derived(examples.columns)}, examples.labels)
         places = {column: self._mapped(column, examples) for column in self._vocabularies}
         return Examples({**examples.columns, **places}, examples.labels)
 
