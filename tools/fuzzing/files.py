@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from fljob_api.exit_codes import ExitCode
 from fljob_runtime import messages as m
 from fljob_runtime.checkpoints.manifest import Manifest, complete_versions, read_manifest, write_manifest
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
+from fljob_runtime.checkpoints.remote import Remote
 from fljob_runtime.checkpoints.shard_file import ShardFileName
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.store import MANIFEST, SiteManifest
@@ -23,7 +25,7 @@ from fljob_runtime.data.store import read_manifest as read_site
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Kind, ModelState, RowSet
 from fljob_runtime.roles.journal import Journal, JournalError
-from fljob_runtime.roles.journal_log import FileLog
+from fljob_runtime.roles.journal_log import FileLog, SegmentLog
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 from fljob_runtime.rounds.values import (
     CohortChosen,
@@ -50,6 +52,7 @@ def targets(folder: Path) -> Iterator[Target]:
     yield _shard_file(folder / "shard-increment", "shard-increment", _FULL + 1)
     yield _checkpoint(folder / "checkpoint")
     yield _journal(folder / "journal")
+    yield _segment(folder / "segment")
     yield _private(folder / "private")
     yield _site(folder / "site")
 
@@ -151,6 +154,23 @@ def _journal(root: Path) -> Target:
         Journal(FileLog(path), uid=UID).close()
 
     return plain("journal", [valid], decode, JournalError)
+
+
+def _segment(root: Path) -> Target:
+    """Return a target for the lines of a journal's file in a store; its first line always has their digest."""
+    store = f"file://{root}/store"
+    journal = Journal(SegmentLog(Remote(store, root / "spool"), "journal"), uid=UID)
+    journal.append(CohortChosen(0, ("a",), ("a", "b"), LAYOUT.digest, (10,)))
+    journal.close()
+    path = root / "store" / "journal" / "00000002.jsonl"
+    head, _, valid = path.read_bytes().partition(b"\n")
+
+    def decode(data: bytes) -> None:
+        fitting = head.replace(sha256(valid).hexdigest().encode(), sha256(data).hexdigest().encode())
+        path.write_bytes(fitting + b"\n" + data)
+        Journal(SegmentLog(Remote(store, root / "spool"), "journal"), uid=UID).close()
+
+    return plain("segment", [valid], decode, JournalError)
 
 
 def _private(root: Path) -> Target:

@@ -43,6 +43,7 @@ NAMES = (
     "shard-increment",
     "checkpoint",
     "journal",
+    "segment",
     "private-state",
     "site-manifest",
 )
