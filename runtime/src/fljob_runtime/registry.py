@@ -23,6 +23,7 @@ BUILT_IN_MODULES = (
     "fljob_runtime.models.dlrm",
     "fljob_runtime.models.fm",
     "fljob_runtime.models.mf",
+    "fljob_runtime.models.mlp",
     "fljob_runtime.models.ncf",
     "fljob_runtime.data.movielens",
     "fljob_runtime.data.pictures",
