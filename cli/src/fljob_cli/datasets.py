@@ -32,7 +32,7 @@ _COLUMNS = 4  # of ids, shown for each site
 
 
 def import_movielens(source: Path, out: Path, *, partition: str, num_sites: int, seed: int) -> None:
-    """Import MovieLens-1M and print what each site got."""
+    """Import MovieLens or Pinterest and print what each site got."""
     from fljob_runtime.data.movielens import import_movielens as run_import  # noqa: PLC0415 - heavy
 
     console = Console(stderr=True, highlight=False)

@@ -20,7 +20,7 @@ Out = Annotated[Path, typer.Option(help="Gets one folder per site: site-0, site-
 
 @importers.command()
 def movielens(
-    source: Annotated[Path, typer.Option(help="Folder with the files of MovieLens-1M.")],
+    source: Annotated[Path, typer.Option(help="Folder with the files of MovieLens-1M or -100K, or of Pinterest.")],
     out: Out,
     partition: Annotated[
         str, typer.Option(help="zip: by the zip code's first digit (ten sites); equal; none: one site.")
@@ -28,7 +28,7 @@ def movielens(
     sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites of --partition equal.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Draws test negatives where none are published.")] = 0,
 ) -> None:
-    """Split MovieLens-1M into sites, with one held-out rating a user and 99 negatives to rank it against.
+    """Split MovieLens or Pinterest into sites, with one held-out rating a user and 99 negatives to rank it against.
 
     Example: fljob data import movielens --source ml-1m --partition zip --out sites
     """

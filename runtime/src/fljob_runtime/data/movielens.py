@@ -1,5 +1,7 @@
 """The `movielens` dataset: import into sites, and one site's examples with negatives drawn anew each epoch.
 
+Pinterest, of which too it is known only what users chose, is imported as the same dataset.
+
 Split and protocol: leave one out, one positive against 99 negatives per user (He et al. 2017); sites by the first
 character of the user's zip code, as PaddleRec's federated NCF has them.
 """
@@ -100,7 +102,7 @@ def import_movielens(
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> ImportReport:
-    """Read MovieLens from `source` and write one folder per site under `out`.
+    """Read MovieLens or Pinterest from `source` and write one folder per site under `out`.
 
     partition: zip (site-<first character of the zip code>), equal (users dealt over num_sites), none (one site).
     Doing it again with the same input changes nothing. Raises DataError with file, line and column.
@@ -109,6 +111,8 @@ def import_movielens(
         raise DataError("--partition", f"no partition {partition!r}; there are {', '.join(PARTITIONS)}")
     on_progress("reading")
     data = read_source(source, seed)
+    if partition == "zip" and not data.zip_codes:
+        raise DataError("--partition zip", f"{source} has no zip codes of users; take equal or none")
     membership = _partition(data, partition, num_sites)
     sites = {}
     for name in sorted(set(membership)):
@@ -122,8 +126,8 @@ def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:
     if partition == "zip":
         return [f"site-{code[0].lower()}" for code in data.zip_codes]
     if partition == "equal":
-        return [f"site-{user % num_sites}" for user in range(len(data.zip_codes))]
-    return ["site-0"] * len(data.zip_codes)
+        return [f"site-{user % num_sites}" for user in range(data.num_users)]
+    return ["site-0"] * data.num_users
 
 
 def _site(data: LeaveOneOut, name: str, members: Ids) -> tuple[SiteManifest, SiteTables]:
@@ -138,17 +142,18 @@ def _site(data: LeaveOneOut, name: str, members: Ids) -> tuple[SiteManifest, Sit
     test = {"user": users[kept], "item": items[kept], "label": labels[kept], "group": groups[kept]}
     dropped = int((~kept).sum())
     origin = "published" if data.published_negatives else "drawn from the seed"
+    repeated = f"; of all sites {data.num_repeated} repeated interactions" if data.num_repeated else ""
     manifest = SiteManifest(
         dataset="movielens",
         site=name,
-        ids={"user": len(data.zip_codes), "item": data.num_items},
+        ids={"user": data.num_users, "item": data.num_items},
         num_site_ids={"user": len(members), "item": len(np.unique(data.items[mine]))},
         num_train=int(mine.sum()),
         num_samples=int(mine.sum()) * 5,
         num_test=len(test["user"]),
         negatives_per_positive=4,
         best_auc=None,
-        notes=f"test negatives {origin}; {dropped} that equal the user's own test item were dropped",
+        notes=f"test negatives {origin}; {dropped} that equal the user's own test item were dropped{repeated}",
         digests={},
     )
     return manifest, SiteTables({"user": data.users[mine], "item": data.items[mine]}, test)

@@ -1,7 +1,8 @@
-"""Reading MovieLens as its publisher and the NCF authors ship it, into plain arrays.
+"""Reading MovieLens and Pinterest as their publishers, the NCF authors and others ship them, into plain arrays.
 
-Layouts: `ml-1m` (ratings.dat, users.dat), `ml-100k` (u.data, u.user), and NCF's leave-one-out files beside ml-1m's
-users (a folder with ncf/ and ml-1m/). Files may be xz-compressed. Used by the import alone.
+Layouts: `ml-1m` (ratings.dat, users.dat), `ml-100k` (u.data, u.user), NCF's leave-one-out files beside ml-1m's users (a
+folder with ncf/ and ml-1m/), NCF's `pinterest-20.*`, and `train.txt` and `test.txt` with a user's items on each line
+(LightGCN's, of Pinterest and other sets). Files may be xz-compressed. Used by the import alone.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ NUM_NEGATIVES = 99
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """MovieLens as NCF uses it; users and items numbered from 0.
+    """Interactions as NCF uses them; users and items numbered from 0.
 
     users, items: int64 [P] positives for training; test_items: int64 [U]; negatives: int64 [U, 99], -1 where the
-    published negative is the user's own test item; zip_codes: one text per user.
+    published negative is the user's own test item; zip_codes: one text per user, none where they are not known;
+    num_repeated: interactions of the source that were there before, and are left out.
     """
 
     users: Ids
@@ -35,20 +37,33 @@ class LeaveOneOut:
     zip_codes: tuple[str, ...]
     num_items: int
     published_negatives: bool
+    num_repeated: int = 0
+
+    @property
+    def num_users(self) -> int:
+        """Return how many users there are."""
+        return len(self.test_items)
 
 
 def read_source(source: Path, seed: int) -> LeaveOneOut:
     """Find out which layout a folder has and read it; raises DataError that lists what was looked for."""
     if _find(source / "ncf", "ml-1m.test.rating") and _find(source / "ml-1m", "users.dat"):
-        return _read_ncf(source / "ncf", source / "ml-1m")
+        return _read_ncf(source / "ncf", "ml-1m", source / "ml-1m", seed)
     for folder in (source, source / "ml-1m"):
         if _find(folder, "ratings.dat"):
             return _read_ratings(folder, "ratings.dat", "users.dat", "::", seed=seed)
     for folder in (source, source / "ml-100k"):
         if _find(folder, "u.data"):
             return _read_ratings(folder, "u.data", "u.user", None, seed=seed)
-    wanted = "ratings.dat and users.dat (ml-1m), u.data and u.user (ml-100k), or ncf/ml-1m.* with ml-1m/users.dat"
-    raise DataError(source, f"no MovieLens files; looked for {wanted}, each also as .xz")
+    for folder in (source, source / "ncf"):
+        if _find(folder, "pinterest-20.train.rating"):
+            return _read_ncf(folder, "pinterest-20", None, seed)
+    for folder in (source, source / "pinterest"):
+        if _find(folder, "train.txt") and _find(folder, "test.txt"):
+            return _read_lists(folder, seed)
+    wanted = "ratings.dat and users.dat (ml-1m), u.data and u.user (ml-100k), ncf/ml-1m.* with ml-1m/users.dat, "
+    wanted += "pinterest-20.*, or train.txt and test.txt"
+    raise DataError(source, f"no MovieLens or Pinterest files; looked for {wanted}, each also as .xz")
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -119,24 +134,81 @@ def _zip_codes(path: Path, separator: str) -> dict[int, str]:
     return codes
 
 
-def _read_ncf(ncf: Path, users_folder: Path) -> LeaveOneOut:
-    train_path = _find(ncf, "ml-1m.train.rating") or _require(ncf, "ml-1m.train.rating.rebuilt")
-    test_path, negative_path = _require(ncf, "ml-1m.test.rating"), _require(ncf, "ml-1m.test.negative")
+def _read_ncf(ncf: Path, name: str, users_folder: Path | None, seed: int) -> LeaveOneOut:
+    """Read NCF's files of one name; users_folder: with their zip codes. Without them, negatives are drawn if absent."""
+    train_path = _find(ncf, f"{name}.train.rating") or _require(ncf, f"{name}.train.rating.rebuilt")
+    test_path, negative_path = _require(ncf, f"{name}.test.rating"), _find(ncf, f"{name}.test.negative")
+    if users_folder is not None:
+        negative_path = _require(ncf, f"{name}.test.negative")
     train = _integers(train_path, "\t", ("user", "item", "rating"))
     test = _integers(test_path, "\t", ("user", "item"))
     num_users = len(test)
     if not np.array_equal(test[:, 0], np.arange(num_users)):
         raise DataError(test_path, "users are not 0, 1, 2, …", column="user")
-    negatives = _read_negatives(negative_path, test)
-    codes = _zip_codes(_require(users_folder, "users.dat"), "::")
-    if len(codes) != num_users:
-        raise DataError(users_folder / "users.dat", f"{len(codes)} users; the test file has {num_users}")
     if train[:, 0].max() >= num_users or train[:, :2].min() < 0:
         raise DataError(train_path, f"a user or item id is out of range (there are {num_users} users)")
     _refuse_twice(train_path, np.concatenate([train[:, :2], test]))
-    num_items = int(max(train[:, 1].max(), test[:, 1].max(), negatives.max())) + 1
-    zips = tuple(codes[user + 1] for user in range(num_users))
-    return LeaveOneOut(train[:, 0], train[:, 1], test[:, 1], negatives, zips, num_items, published_negatives=True)
+    zips = _zips(users_folder, num_users) if users_folder is not None else ()
+    num_items = int(max(train[:, 1].max(), test[:, 1].max())) + 1
+    if negative_path is None:
+        users, items = np.concatenate([train[:, :2], test]).T
+        negatives = _draw_negatives(users, items, num_users, num_items, seed)
+    else:
+        negatives = _read_negatives(negative_path, test)
+        num_items = max(num_items, int(negatives.max()) + 1)
+    published = negative_path is not None
+    return LeaveOneOut(train[:, 0], train[:, 1], test[:, 1], negatives, zips, num_items, published_negatives=published)
+
+
+def _zips(users_folder: Path, num_users: int) -> tuple[str, ...]:
+    codes = _zip_codes(_require(users_folder, "users.dat"), "::")
+    if len(codes) != num_users:
+        raise DataError(users_folder / "users.dat", f"{len(codes)} users; the test file has {num_users}")
+    return tuple(codes[user + 1] for user in range(num_users))
+
+
+def _read_lists(folder: Path, seed: int) -> LeaveOneOut:
+    """Hold out the last item of each user's line in test.txt; the others train. Ids are numbered in their order.
+
+    An item that a user has twice counts once: Pinterest has such, even in train.txt and test.txt both.
+    """
+    train, test = (_require(folder, name) for name in ("train.txt", "test.txt"))
+    test_rows = _item_lists(test)
+    rows = np.concatenate([_item_lists(train), test_rows])
+    tested, from_behind = np.unique(test_rows[::-1, 0], return_index=True)  # each user's last row
+    user_ids, user = np.unique(rows[:, 0], return_inverse=True)
+    item_ids, item = np.unique(rows[:, 1], return_inverse=True)
+    if len(tested) != len(user_ids):
+        lacking = int(np.setdiff1d(user_ids, tested)[0])
+        raise DataError(test, f"no item of user {lacking}, who is in train.txt")
+    last = len(rows) - 1 - from_behind
+    keys = user * len(item_ids) + item
+    once = np.sort(np.unique(keys, return_index=True)[1])
+    kept = once[~np.isin(keys[once], keys[last])]  # what is held out may be in train.txt, too
+    negatives = _draw_negatives(user, item, len(user_ids), len(item_ids), seed)
+    return LeaveOneOut(
+        user[kept],
+        item[kept],
+        item[last],
+        negatives,
+        (),
+        len(item_ids),
+        published_negatives=False,
+        num_repeated=len(rows) - len(once),
+    )
+
+
+def _item_lists(path: Path) -> NDArray[np.int64]:
+    """Read lines of a user and items, in their order: int64 [rows, 2]. A user without an item has no row."""
+    rows: list[tuple[int, int]] = []
+    for number, line in _lines(path):
+        user, *items = (
+            _whole(part, path, number, "user" if at == 0 else f"{at + 1}") for at, part in enumerate(line.split())
+        )
+        rows += [(user, item) for item in items]
+    if not rows:
+        raise DataError(path, "is empty")
+    return np.array(rows, np.int64)
 
 
 def _read_negatives(path: Path, test: NDArray[np.int64]) -> Ids:

@@ -144,3 +144,18 @@ def test_movielens_100k_leaves_one_out_per_user(tmp_path: Path) -> None:
     site = report.sites["site-0"]
     assert (site.num_site_ids["user"], site.ids["item"], site.num_train) == (943, 1682, 99_057)
     assert site.num_test == 94_300
+
+
+@pytest.mark.data
+def test_pinterest_leaves_one_out_per_user(tmp_path: Path) -> None:
+    made = import_movielens(Path(os.environ["FLJOB_TEST_DATA"]) / "pinterest", tmp_path, partition="none")
+    site = made.sites["site-0"]
+    assert site.ids == {"user": 37_501, "item": 9_836}
+    assert (site.num_train, site.num_test) == (962_653, 37_501 * 100)
+
+
+def test_sites_by_zip_code_need_zip_codes(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("0 1 2\n", encoding="latin-1")
+    (tmp_path / "test.txt").write_text("0 3\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"--partition zip: .* has no zip codes of users; take equal or none"):
+        import_movielens(tmp_path, tmp_path / "out")

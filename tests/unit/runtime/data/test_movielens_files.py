@@ -150,3 +150,75 @@ def test_a_truncated_file_of_negatives_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="latin-1").splitlines()[0] + "\n", encoding="latin-1")
     with pytest.raises(DataError, match="fewer than 2 lines"):
         read_source(tmp_path, seed=0)
+
+
+def write_lists(folder: Path, train: str = "0 7 5\n3 5\n", test: str = "0 6 9\n3 7\n") -> Path:
+    """Write LightGCN's files: user 0 has items 7, 5, 6 and 9, user 3 items 5 and 7."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.txt").write_text(train, encoding="latin-1")
+    (folder / "test.txt").write_text(test, encoding="latin-1")
+    return folder
+
+
+def test_the_last_item_of_a_users_test_line_is_held_out_and_the_others_train(tmp_path: Path) -> None:
+    data = read_source(write_lists(tmp_path), seed=0)
+    # users 0 and 3 are 0 and 1; items 5, 6, 7 and 9 are 0 to 3
+    assert data.test_items.tolist() == [3, 2]
+    assert list(zip(data.users.tolist(), data.items.tolist(), strict=True)) == [(0, 2), (0, 0), (1, 0), (0, 1)]
+    assert (data.num_users, data.num_items, data.zip_codes) == (2, 4, ())
+
+
+def test_what_a_user_has_twice_counts_once_and_what_is_held_out_does_not_train(tmp_path: Path) -> None:
+    data = read_source(write_lists(tmp_path, train="0 7 9 5 7\n3 5\n"), seed=0)
+    assert data.test_items.tolist() == [3, 2]
+    assert list(zip(data.users.tolist(), data.items.tolist(), strict=True)) == [(0, 2), (0, 0), (1, 0), (0, 1)]
+    assert data.num_repeated == 2
+
+
+def test_of_lists_negatives_are_drawn(tmp_path: Path) -> None:
+    data = read_source(write_lists(tmp_path), seed=0)
+    assert [sorted(set(row.tolist()) - {-1}) for row in data.negatives] == [[], [1, 3]]
+    assert not data.published_negatives
+
+
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        ({"train": "0 7\n3 x\n"}, r"train\.txt, line 2, column 2: not a whole number"),
+        ({"test": "0 6\n"}, r"test\.txt: no item of user 3, who is in train\.txt"),
+        ({"train": "0\n"}, r"train\.txt: is empty"),
+    ],
+)
+def test_malformed_lists_are_refused(tmp_path: Path, files: dict[str, str], where: str) -> None:
+    with pytest.raises(DataError, match=where):
+        read_source(write_lists(tmp_path, **files), seed=0)
+
+
+def write_pinterest(folder: Path) -> Path:
+    """Write NCF's Pinterest files without negatives: user 0 trains on items 0 and 1, user 1 on 2."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pinterest-20.train.rating").write_text("0\t0\t1\t0\n0\t1\t1\t0\n1\t2\t1\t0\n", encoding="latin-1")
+    (folder / "pinterest-20.test.rating").write_text("0\t3\t1\t0\n1\t0\t1\t0\n", encoding="latin-1")
+    return folder
+
+
+def test_ncfs_pinterest_without_its_negatives_draws_them(tmp_path: Path) -> None:
+    data = read_source(write_pinterest(tmp_path), seed=0)
+    assert (data.test_items.tolist(), data.items.tolist(), data.published_negatives) == ([3, 0], [0, 1, 2], False)
+    assert [sorted(set(row.tolist()) - {-1}) for row in data.negatives] == [[2], [1, 3]]
+
+
+def test_ncfs_pinterest_with_its_negatives_takes_them(tmp_path: Path) -> None:
+    folder = write_pinterest(tmp_path / "ncf")
+    items = "\t".join(str(item) for item in range(3, 102))
+    (folder / "pinterest-20.test.negative").write_text(f"(0,3)\t{items}\n(1,0)\t{items}\n", encoding="latin-1")
+    data = read_source(tmp_path, seed=0)
+    assert data.negatives[0].tolist() == [-1, *range(4, 102)]
+    assert (data.num_items, data.zip_codes, data.published_negatives) == (102, (), True)
+
+
+def test_movielens_without_its_published_negatives_is_refused(tmp_path: Path) -> None:
+    root = write_ncf(tmp_path)
+    (root / "ncf" / "ml-1m.test.negative").unlink()
+    with pytest.raises(DataError, match=r"ml-1m\.test\.negative: missing"):
+        read_source(root, seed=0)
