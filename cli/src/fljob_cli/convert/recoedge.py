@@ -6,7 +6,7 @@ its samples, tables included. Called by `command`. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -18,27 +18,26 @@ from fljob_cli.convert.mapping import (
     Source,
     decimal,
     fljob,
-    lost,
-    nothing,
     plain,
     shown,
-    to,
     trainers,
 )
-from fljob_cli.convert.recoedge_keys import COMMON, DLRM, REGRESSION, SECRETS, usual, without_field
+from fljob_cli.convert.recoedge_keys import COMMON, DLRM, REGRESSION, SECRETS, usual
+from fljob_cli.convert.recoedge_said import TAKEN, said_of, weights_of
 from fljob_cli.errors import InputError
 
 _MODELS = {"dlrm": "dlrm", "regression": "softmax"}
 _DATASETS = {"dlrm": {"kaggle": "tabular"}, "softmax": {"femnist": "pictures"}}
 _LOSSES = {"dlrm": ("bce", "mse", "wbce"), "softmax": ("ce", "mse")}
 _INTERACTIONS = {"dot": "Dot", "cat": "Cat"}
+_TABLES = {"torch_bag": "", "qr_emb": "QuotientRemainder", "pr_emb": "MixedDimension"}
+_OPERATIONS = {"mult": "Mult", "add": "Add", "concat": "Concat"}
+_POOLINGS = {"fixed": "", "learned": "Learned"}
+_SCHEDULES = {"dlrm": "QuadraticDecay", "regression": "QuadraticDecay", "noop": ""}
+_STEPS = ("num_warmup_steps", "decay_start_step", "num_decay_steps")
+_MOST_ROUNDS = 10_000  # of a schedule
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "sparse_adam": "Adam", "rwsadagrad": "Adagrad"}
 _RATES = {"SGD": "", "Adam": "0.001", "Adagrad": "0.01"}
-_TAKEN = {
-    "SGD": {"momentum": "momentum", "weight_decay": "weightDecay"},
-    "Adam": {"eps": "epsilon", "weight_decay": "weightDecay"},
-    "Adagrad": {"eps": "epsilon", "initial_accumulator_value": "initialAccumulator"},
-}
 _AGGREGATORS = {"fed_avg": "FedAvg"}
 _CRITEO_COLUMNS = 26
 
@@ -72,7 +71,38 @@ class _Job:
         for name, widths in (("bottom", self._bottom(dim)), ("top", self._top(dim, op, itself=itself))):
             if widths:
                 made[name] = ",".join(map(str, widths))
-        return made | ({"interactItself": "true"} if itself else {})
+        return made | ({"interactItself": "true"} if itself else {}) | self._loss() | self._tables()
+
+    def _loss(self) -> dict[str, str | int]:
+        loss, weights = self.source.get("model.loss_function", "bce"), str(self.source.get("model.loss_weights", ""))
+        made: dict[str, str | int] = {"squaredError": "true"} if loss == "mse" else {}
+        if weights and (loss == "wbce" or (loss == "bce" and "-" not in weights)):
+            of_none, of_click = weights_of(weights)
+            made["positiveWeight"] = plain(of_click / of_none)
+        elif loss == "wbce":
+            self.source.refuse("model.loss_weights", "is required by wbce")
+        limit = decimal(self.source.get("model.loss_threshold", 0)) or Decimal(0)
+        return made | ({"probabilityLimit": plain(limit)} if limit else {})
+
+    def _tables(self) -> dict[str, str | int]:
+        custom = "model.embedding_types.custom"
+        pooling = self.source.choose("model.weighted_pooling", _POOLINGS, "fixed")
+        made: dict[str, str | int] = {"pooling": pooling} if pooling else {}
+        kind = self.source.choose(f"{custom}.name", _TABLES, "torch_bag")
+        if not kind:
+            return made
+        threshold = self.source.get("model.embedding_types.threshold")
+        if threshold is None:
+            self.source.refuse("model.embedding_types.threshold", "is required by custom")
+        made |= {"embeddings": kind, "threshold": threshold or 0}
+        if kind == "QuotientRemainder":
+            known = [self.source.get(f"{custom}.{name}") for name in ("num_collisions", "qr_collisions")]
+            collisions = known[0] or known[1]
+            if collisions is None:
+                self.source.refuse(f"{custom}.num_collisions", "is required by qr_emb")
+            operation = self.source.choose(f"{custom}.operation", _OPERATIONS, "mult")
+            made |= {"collisions": collisions or 1, "operation": operation}
+        return made
 
     def _dim(self) -> int:
         names = [n for n in ("arch_feature_emb_size", "arch_sparse_feature_size") if f"model.{n}" in self.source]
@@ -115,13 +145,32 @@ class _Job:
         if rate == "":
             self.source.refuse(f"{self.section}.optimizer.lr", "is required by sgd")
         made: dict[str, Any] = {"name": name, "learningRate": _text(rate or "1")}
-        parameters = {to_: _text(self.get(f"optimizer.{of}")) for of, to_ in _TAKEN[name].items() if self._set(of)}
+        parameters = {to_: _text(self.get(f"optimizer.{of}")) for of, to_ in TAKEN[name].items() if self._set(of)}
         betas = self.get("optimizer.betas")
         if name == "Adam" and betas:
             if len(betas) != 2:
                 self.source.refuse(f"{self.section}.optimizer.betas", "must be two numbers")
             parameters |= dict(zip(("beta1", "beta2"), map(_text, betas), strict=False))
-        return made | ({"parameters": parameters} if parameters else {})
+        schedule = self._schedule()
+        return made | ({"parameters": parameters} if parameters else {}) | ({"schedule": schedule} if schedule else {})
+
+    def _schedule(self) -> dict[str, Any]:
+        """Return the schedule over rounds, which is told where a round has so many mini-batches."""
+        name = self.source.choose(f"{self.section}.lr_scheduler.name", _SCHEDULES, "noop")
+        steps = [self.get(f"lr_scheduler.{key}") for key in _STEPS]
+        for key, value in zip(_STEPS, steps, strict=True):
+            if name and value is None:
+                self.source.refuse(f"{self.section}.lr_scheduler.{key}", "is required by the schedule")
+        a_round = self.get("config.num_batches", -1)
+        if not name or a_round < 1 or None in steps:
+            return {}
+        warm_up, start, decay = (-(-count // a_round) for count in steps)
+        if max(warm_up, start, decay) > _MOST_ROUNDS:
+            return {}
+        made: dict[str, Any] = {"warmUpRounds": warm_up} if warm_up else {}
+        if decay:
+            return {"name": name} | made | {"decayStartRound": max(start, warm_up + 1), "decayRounds": decay}
+        return {"name": "WarmUp"} | made if made else {}
 
     def _set(self, key: str) -> bool:
         return f"{self.section}.optimizer.{key}" in self.source
@@ -179,7 +228,7 @@ def convert(
     }
     if keys.problems:
         raise InputError(source, keys.problems)
-    said = tuple(_mapped(key, value, _said(usual(key), value, spec)) for key, value in keys.written.items())
+    said = tuple(_mapped(key, value, said_of(usual(key), value, spec)) for key, value in keys.written.items())
     return Converted(fljob(name, spec), said)
 
 
@@ -190,114 +239,3 @@ def _mapped(key: str, value: object, said: Said) -> Mapped:
 
 def _text(value: object) -> str:
     return plain(decimal(value) or Decimal(0))
-
-
-def _said(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN401 - what YAML holds
-    """Return what became of a key under its usual name."""
-    known = without_field(key, value)
-    if known is not None:
-        return known
-    section, _, last = key.rpartition(".")
-    groups: dict[str, Callable[[str, Any, Mapping[str, Any]], Said]] = {
-        "trainer.optimizer": _optimizer,
-        "trainer.config": _config,
-        "model": _model,
-        "model.preproc": _data,
-        "model.preproc.dataset_config": _data,
-    }
-    if section in groups:
-        return groups[section](last, value, spec)
-    if key == "aggregator.name":
-        return to("spec.strategy.name: FedAvg", "weighting Samples, and rowAveraging All as plain FedAvg has it")
-    if section in {"custom", "base", "model.embedding_types"}:
-        return _embedding(section, last, value)
-    count = len(spec["trainers"])
-    return to(f"spec.trainers: {count}", "" if value == count else "--workers was given")
-
-
-def _model(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN401
-    model = spec["model"]
-    usual_loss = _LOSSES[model["name"]][0]
-    match key:
-        case "name":
-            return to(f"spec.model.name: {model['name']}")
-        case "loss_function":
-            return nothing("as here") if value == usual_loss else lost(f"the loss is {usual_loss}")
-        case "loss_weights":
-            return lost("labels weigh alike")
-        case "weighted_pooling":
-            known = value in {"fixed", "none"}
-            return nothing("weights fixed at 1 change nothing") if known else lost("rows have no weights of their own")
-    return _arch(key, value, model["parameters"])
-
-
-def _arch(key: str, value: object, parameters: Mapping[str, Any]) -> Said:
-    path = "spec.model.parameters"
-    match key:
-        case "arch_mlp_bot":
-            note = f"the data says what goes in; a layer to width {parameters['embeddingDim']} with a ReLU follows"
-            return to(f"{path}.bottom: {parameters['bottom']}", note)
-        case "arch_mlp_top":
-            return to(f"{path}.top: {parameters['top']}", "what goes in is computed; one output follows")
-        case "arch_interaction_op":
-            return to(f"{path}.interaction: {parameters['interaction']}")
-        case "arch_interaction_itself":
-            return to(f"{path}.interactItself") if value else nothing("as here")
-    return to(f"{path}.embeddingDim")
-
-
-def _embedding(section: str, key: str, value: object) -> Said:
-    if section == "custom":
-        return lost("columns have plain tables")
-    if key == "threshold":
-        return nothing("for embedding_types.custom only")
-    return nothing("a table for each column, as here") if value == "torch_bag" else lost("columns have plain tables")
-
-
-def _data(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN401
-    dataset = spec["dataset"]["name"]
-    match key:
-        case "name":
-            return to(f"spec.dataset.name: {dataset}")
-        case "datafile":
-            return to(f"fljob data import criteo --source {value}", "data lies where trainers[].data says")
-        case "data_dir":
-            return nothing("data lies where trainers[].data says; bring LEAF's files there: `fljob data import leaf`")
-        case "max_ind_range":
-            return to(f"fljob data import criteo --max-index {value}") if value > 0 else nothing("all ids, as here")
-        case "sub_sample_rate":
-            return to(f"fljob data import criteo --negatives {plain(1 - (decimal(value) or Decimal(0)))}")
-    return lost("pixels are taken as the import has them")
-
-
-def _config(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN401
-    match key:
-        case "batch_size":
-            return to("spec.strategy.batchSize")
-        case "save_every_n":
-            return to("spec.checkpoint", "after every round; fetch the model with `fljob model get`")
-        case "num_epochs":
-            return to("spec.strategy.localEpochs", "a round is so many passes") if value > 0 else nothing("no limit")
-        case "num_batches":
-            return to("spec.strategy.innerSteps", "in each round") if value > 0 else nothing("no limit")
-    seed = spec["seed"]
-    return to("spec.seed") if value == seed else nothing(f"one seed, spec.seed {seed}, is behind all that is drawn")
-
-
-def _optimizer(key: str, value: object, spec: Mapping[str, Any]) -> Said:
-    name = spec["optimizer"]["name"]
-    notes = {
-        "sparse_adam": "rows that a batch does not touch move too, by their momentum",
-        "rwsadagrad": "a sum of squares for each number in place of each row",
-    }
-    match key:
-        case "name":
-            return to(f"spec.optimizer.name: {name}", notes.get(str(value), "its state is fresh each round, as there"))
-        case "lr":
-            return to("spec.optimizer.learningRate")
-        case "betas":
-            return to("spec.optimizer.parameters.beta1, beta2") if name == "Adam" else nothing(f"not of {name}")
-    taken = _TAKEN[name].get(key)
-    if taken:
-        return to(f"spec.optimizer.parameters.{taken}")
-    return nothing("0, as here") if decimal(value) == 0 else lost(f"{name} has none here")

@@ -13,7 +13,6 @@ from fljob_cli.convert.mapping import (
     FLAG,
     LEAST_0,
     LIMIT,
-    NUMBER,
     NUMBERS,
     PLACE,
     RATE,
@@ -76,7 +75,9 @@ DLRM: dict[str, Kind] = {
     "model.sigmoid_bot": TEXT,
     "model.sigmoid_top": TEXT,
     "model.loss_weights": _WEIGHTS,
-    "model.loss_threshold": NUMBER,
+    "model.loss_threshold": Kind(
+        "a number from 0 to below 0.5", lambda v: (n := decimal(v)) is not None and 0 <= n < 0.5
+    ),
     "model.ndevices": LIMIT,
     "model.weighted_pooling": TEXT,
     "model.embedding_types.threshold": WHOLE,
@@ -193,7 +194,6 @@ _FIXED: dict[str, Said] = {
     "base.sparse": nothing("only the rows that were touched travel"),
     "custom.sparse": nothing("only the rows that were touched travel"),
 }
-_CONSTANT = lost("the learning rate is the same in each round")
 _RATE_ALONE = "the learning rate is what spec.optimizer.learningRate says, in every step"
 
 
@@ -214,10 +214,6 @@ def _embedding(section: str) -> dict[str, Callable[[Any], Said]]:
 
 
 _BY_VALUE: dict[str, Callable[[Any], Said]] = {
-    "trainer.lr_scheduler.name": lambda v: nothing("no schedule, as here") if v == "noop" else _CONSTANT,
-    "trainer.lr_scheduler.num_warmup_steps": lambda _: _CONSTANT,
-    "trainer.lr_scheduler.decay_start_step": lambda _: _CONSTANT,
-    "trainer.lr_scheduler.num_decay_steps": lambda _: _CONSTANT,
     **_embedding("base"),
     **_embedding("custom"),
     "trainer.config.eval_on_train": _unless(
@@ -237,9 +233,6 @@ _BY_VALUE: dict[str, Callable[[Any], Said]] = {
     "trainer.optimizer.amsgrad": _unless(False, "as here", "Adam is plain"),
     "trainer.optimizer.dampening": lambda v: nothing("as here") if decimal(v) == 0 else lost("momentum is undamped"),
     "trainer.optimizer.lr_decay": lambda v: nothing("as here") if decimal(v) == 0 else lost(_RATE_ALONE),
-    "model.loss_threshold": lambda v: (
-        nothing("0 is off, as here") if decimal(v) == 0 else lost("the loss is taken of logits, which need no bounds")
-    ),
 }
 
 
