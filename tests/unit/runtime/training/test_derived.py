@@ -7,6 +7,7 @@ from unit.runtime.training.tiny import TinyData, plan
 
 from fljob_runtime.models.base import make_model
 from fljob_runtime.training.local import LocalTrainer
+from fljob_runtime.training.stepwise import GradientRound
 
 QUOTIENTS, REMAINDERS = (f"embeddings.item.{part}.weight" for part in ("quotient", "remainder"))
 PARAMETERS = {"embeddings": "QuotientRemainder", "threshold": 7, "collisions": 3, "embeddingDim": 2, "top": 4}
@@ -41,3 +42,14 @@ def test_training_moves_the_rows_it_touches_and_no_other() -> None:
     local.train(1)
     moved = (local.initial_state().rows[QUOTIENTS].values != before).any(axis=1)
     assert np.flatnonzero(moved).tolist() == [0, 1]
+
+
+def test_a_mini_batch_sends_the_gradients_of_the_rows_it_reads() -> None:
+    step = GradientRound(trainer(), 1)
+    asked = step.rows(0)
+    sent = step.train(0).state.rows
+    assert {name: rows.ids.tolist() for name, rows in sent.items()} == {
+        name: ids.tolist() for name, ids in asked.items()
+    }
+    assert asked.keys() == {QUOTIENTS, REMAINDERS, "embeddings.user.weight"}
+    assert sent[QUOTIENTS].weights.sum() == 4.0  # examples of a mini-batch
