@@ -93,6 +93,10 @@ bench-tables: install ## pull and push of rows beside torch's primitives in proc
 profile: install ## the functions that cost most CPU on each hot path: ARGS="--paths commit --top 5"
 	$(BIN)/python bench/hot_paths.py $(ARGS)
 
+.PHONY: bench-sessions
+bench-sessions: install ## GRU4Rec's training beside a plain PyTorch loop and beside batches with a step after every event (minutes)
+	$(BIN)/python bench/sessions.py $(ARGS)
+
 .PHONY: bench-flower
 bench-flower: install ## a warm round beside Flower's simulation, in turn: ARGS="--flower-venv DIR --install"
 	$(BIN)/python bench/flower.py $(ARGS)

@@ -42,6 +42,14 @@ def test_hot_paths_of_the_server_are_profiled() -> None:
     assert all(value[path]["top"] for path in ("intake", "commit", "pull", "geo", "report"))
 
 
+def test_training_on_sessions_is_measured_beside_a_plain_loop() -> None:
+    value = figures(
+        "sessions.py", "--items", "50", "--sessions", "40", "--batch", "8", "--width", "4", "--repeats", "1"
+    )
+    assert set(value["rates"]) == {"plain loop", "our trainer", "a step each event"}
+    assert all(rate > 0 for rates in value["rates"].values() for rate in rates)
+
+
 def test_codecs_are_measured_beside_none() -> None:
     value = figures("compression.py", "--passes", "1", "--seeds", "0", "--only", "int8", "--mode", "Buffered")
     assert [(row["data"], row["codec"]) for row in value["codecs"]] == [("synthetic", "none"), ("synthetic", "int8")]

@@ -12,6 +12,10 @@ from integration.local_jobs import LocalJob, job
 from fljob_api.progress import Outcome
 
 CLICKS = {"name": "synthetic", "parameters": {"usersPerSite": 40, "items": 60, "samplesPerUser": 60, "factors": 2}}
+SESSIONS = {
+    "name": "synthetic-sessions",
+    "parameters": {"sessionsPerSite": 200, "testPerSite": 100, "items": 60, "longest": 8},
+}
 PICTURES = {"name": "synthetic-pictures", "parameters": {"side": 14, "separation": 12, "samplesPerSite": 240}}
 
 DLRM = {"embeddingDim": "4", "top": "16,8"}
@@ -19,7 +23,7 @@ DLRM = {"embeddingDim": "4", "top": "16,8"}
 
 @dataclass(frozen=True)
 class Case:
-    """A model's parameters, what it is trained on, and the metric's floor. untrained: what chance scores."""
+    """A model's parameters, what it is trained on, and the metric's floor."""
 
     floor: float
     parameters: dict[str, str] = field(default_factory=dict)
@@ -27,6 +31,18 @@ class Case:
     metric: str = "AUC"
     learning_rate: str = "0.02"
     model: str = ""  # where the case's name is not the model's
+    rounds: int = 5
+    strategy: dict[str, Any] = field(default_factory=lambda: {"localEpochs": 2, "batchSize": 50})
+
+
+def of_sessions(floor: float, parameters: dict[str, str], model: str = "gru4rec", **strategy: Any) -> Case:
+    """Return a case of twelve passes over sessions."""
+    strategy = {"localEpochs": 2, "batchSize": 20, **strategy}
+    return Case(floor, parameters, SESSIONS, "Recall@20", model=model, rounds=6, strategy=strategy)
+
+
+SMALL = {"embeddingDim": "16", "hidden": "16"}
+ADAM = {"name": "Adam", "learningRate": "0.02"}
 
 
 # An untrained model has an AUC of 0.5. Measured: .764, .804, .800, .802, .785 and .784, in the order below.
@@ -43,6 +59,12 @@ MODELS = {
     # Ten classes: an untrained model is right in 0.1 of all cases, the true prototypes always. Measured: .928, .753.
     "softmax": Case(0.87, {}, PICTURES, "Accuracy", "0.01"),
     "cnn": Case(0.68, {"channels": "8,16", "dense": "64"}, PICTURES, "Accuracy", "0.003"),
+    # Of 60 items an untrained model has the next one among its first 20 in 1 of 3 cases, and none in more than 0.92.
+    # Measured: .780, .817, .797, .655.
+    "gru4rec": of_sessions(0.74, SMALL),
+    "gru4rec-sampled": of_sessions(0.77, SMALL | {"loss": "BprMax", "numSamples": "20"}),
+    "gru4rec-step-sync": of_sessions(0.75, SMALL, mode="StepSync", serverOptimizer=ADAM),
+    "youtube-dnn": of_sessions(0.6, {"embeddingDim": "16", "layers": "32,16"}, "youtube-dnn"),
 }
 
 
@@ -52,9 +74,9 @@ def trained(name: str, root: Path) -> LocalJob:
         "model": {"name": case.model or name, "parameters": case.parameters},
         "dataset": case.dataset,
         "optimizer": {"learningRate": case.learning_rate},
-        "strategy": {"localEpochs": 2, "batchSize": 50},
+        "strategy": case.strategy,
     }
-    run = LocalJob(job(sites=4, rounds=5, **spec), root)
+    run = LocalJob(job(sites=4, rounds=case.rounds, **spec), root)
     finish = run.run()
     assert finish.outcome is Outcome.SUCCEEDED, finish
     return run

@@ -67,6 +67,14 @@ def import_leaf(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
     _import_rows(out, lambda on_progress: run_import(source, out, LeafImport(**chosen), on_progress=on_progress))
 
 
+def import_sessions(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
+    """Import sessions and print what each site got."""
+    from fljob_runtime.data.sessions import SessionImport  # noqa: PLC0415 - heavy
+    from fljob_runtime.data.sessions import import_sessions as run_import  # noqa: PLC0415 - heavy
+
+    _import_rows(out, lambda on_progress: run_import(source, out, SessionImport(**chosen), on_progress=on_progress))
+
+
 def _import_rows(out: Path, run: Callable[[Callable[[str], None]], Mapping[str, SiteManifest]]) -> None:
     console = Console(stderr=True, highlight=False)
     with _data_errors(), console.status("reading", spinner="line") as status:
@@ -169,12 +177,15 @@ def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
     for site in sites:
         m = site.manifest
         counts = (*(m.num_site_ids[name] for name in columns), m.num_train, m.num_samples, m.num_test)
-        rate = "-" if site.positive_rate is None else f"{site.positive_rate:.1%}"
+        rate = "" if site.positive_rate is None else f"{site.positive_rate:.1%}"
         table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
     console = _console()
     console.print(table)
     names = ((name if len(first.ids) > _COLUMNS else f"{name}s", count) for name, count in first.ids.items())
-    sizes = ", ".join(f"{count:,} {name}" for name, count in names)
+    sequences = (
+        f"{count:,} {name} in sequences of {longest} at most" for name, (count, longest) in first.sequences.items()
+    )
+    sizes = ", ".join([*(f"{count:,} {name}" for name, count in names), *sequences])
     numbers = f"; numbers: {', '.join(first.features)}" if first.features else ""
     classes = f"; {first.num_classes} classes" if first.num_classes > 2 else ""
     console.print(f"dataset {first.dataset}: {sizes or 'no ids'} in all sites{numbers}{classes}")

@@ -115,6 +115,38 @@ def leaf(  # noqa: PLR0913, PLR0917 - an option each
     import_leaf(source, out, chosen)
 
 
+@importers.command()
+def sessions(  # noqa: PLR0913, PLR0917 - an option each
+    source: Annotated[
+        Path,
+        typer.Option(help="yoochoose-clicks.dat, a table of SessionId, ItemId and Time, or items, a session a line."),
+    ],
+    out: Out,
+    test: Annotated[Path | None, typer.Option(help="A file of test sessions; else those of the last day.")] = None,
+    cut: Annotated[str, typer.Option(help="first-1/N: of all sessions; last-1/N: of those for training.")] = "",
+    partition: Annotated[
+        str, typer.Option(help="equal; day: each site some days; quantity: uneven in size.")
+    ] = "equal",
+    sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites.")] = 4,
+    alpha: Annotated[float, typer.Option(help="Of quantity: the smaller, the more uneven.")] = 0.5,
+    min_count: Annotated[
+        int, typer.Option(min=0, help="Drops items with fewer events; 0: 5 if the last day is split off, else 1.")
+    ] = 0,
+    longest: Annotated[
+        int, typer.Option(min=2, max=10_000, help="Longer sessions become pieces of so many items.")
+    ] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Draws sites.")] = 0,
+) -> None:
+    """Spread sessions over sites, for the dataset `sessions`: those of RecSys Challenge 2015, or your own.
+
+    Example: fljob data import sessions --source yoochoose-clicks.dat --cut last-1/64 --sites 4 --out parties
+    """
+    from fljob_cli.datasets import import_sessions  # noqa: PLC0415 - heavy
+
+    chosen = {"test": test, "cut": cut, "partition": partition, "num_sites": sites, "alpha": alpha}
+    import_sessions(source, out, {**chosen, "min_count": min_count, "longest": longest, "seed": seed})
+
+
 @generators.command()
 def synthetic(
     out: Out,

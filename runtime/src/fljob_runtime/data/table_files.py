@@ -102,6 +102,26 @@ def read_headless(path: Path, names: Sequence[str], types: Mapping[str, pa.DataT
     return SourceTable(path, table, ((path, table.num_rows),))
 
 
+def read_columns(
+    path: Path, names: Sequence[str], types: Mapping[str, pa.DataType], *, delimiter: str = "\t", skip: int = 0
+) -> dict[str, pa.ChunkedArray]:
+    """Read those columns of a file that have a type, none of them with a missing value; raises DataError.
+
+    names: of all columns of the file, in order. skip: lines of a header, which are counted here.
+    """
+    if missing := [name for name in types if name not in names]:
+        raise DataError(path, f"no such column; there are {list(names)}", column=missing[0])
+    keep = pa_csv.ConvertOptions(column_types=dict(types), include_columns=list(types), null_values=[""])
+    table = _parsed(path, pa_csv.ReadOptions(column_names=list(names), skip_rows=skip), delimiter, keep)
+    if table.num_rows == 0:
+        raise DataError(path, "no rows")
+    for name in types:
+        if table.column(name).null_count:
+            row = int(pc.index(pc.is_null(table.column(name)), value=True).as_py())
+            raise DataError(path, "the value is missing", line=row + 1 + skip, column=name)
+    return {name: table.column(name) for name in types}
+
+
 def read_source(source: Path, columns: Sequence[str], numbers: Sequence[str]) -> SourceTable:
     """Read some columns, and some of numbers, of a file or of all CSV, TSV and Parquet files of a folder.
 
@@ -145,17 +165,18 @@ def _parsed(path: Path, how: pa_csv.ReadOptions, delimiter: str, keep: pa_csv.Co
     parse = pa_csv.ParseOptions(delimiter=delimiter)
     try:
         try:
-            with _opened(path) as file:
+            with opened(path) as file:
                 return pa_csv.read_csv(file, how, parse, keep)
         except pa.ArrowInvalid:  # read again by one thread, which can tell the line
             how.use_threads = False
-            with _opened(path) as file:
+            with opened(path) as file:
                 return pa_csv.read_csv(file, how, parse, keep)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(path, f"cannot be read: {error}") from error
 
 
-def _opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> IO[bytes]:
+    """Open a file, plain, .gz or .xz, to be read without compression."""
     if path.suffix == ".xz":
         return lzma.open(path)
     return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

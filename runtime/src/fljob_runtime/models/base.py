@@ -48,6 +48,9 @@ class RecommenderModel(nn.Module, ABC):
         outputs, targets = self.predict(batch, labels)
         return self.task.loss(outputs, targets), outputs, targets
 
+    def prepare(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """See the columns [N, ...] of all the examples of which batches are trained next. Most have no use for them."""
+
     def tables(self) -> dict[str, str]:
         """Return the tables that this instance has: parameter name -> id column."""
         names = {name for name, _ in self.named_parameters()}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.models.tasks import NextItem, Task
-from fljob_runtime.schema import PADDING, Schema
+from fljob_runtime.schema import PADDING, Schema, SchemaError
 
 _EVALUATED_SCORES = 1 << 24  # of one batch of an evaluation: 64 MiB
 
@@ -24,6 +24,8 @@ class SequenceModel(RecommenderModel):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
+        if self.COLUMN in schema.any_ids:
+            raise SchemaError(f"{self.COLUMN!r} are any 64-bit numbers; a score for every item needs ids 0 to n - 1")
         self.num_items, self.longest = schema.sequence(self.COLUMN).num_ids, schema.sequence(self.COLUMN).longest
         self.evaluation_batch = max(1, _EVALUATED_SCORES // (self.num_items * self.longest))
 

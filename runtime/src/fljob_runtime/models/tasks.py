@@ -49,5 +49,8 @@ class Classes(Choice):
     """One of C classes."""
 
 
+@dataclass(frozen=True)
 class NextItem(Choice):
-    """Which of all items comes next."""
+    """Which of all items comes next. sampled: in training the outputs are those of some items, which tell no rank."""
+
+    sampled: bool = False

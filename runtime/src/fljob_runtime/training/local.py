@@ -195,6 +195,7 @@ class LocalTrainer:
         """
         record = TrainRecord(self.plan.client, self.measure, len(examples), on_progress)
         self.model.train()
+        self.model.prepare(examples.columns)
         for batch, labels in batches(examples, self.plan.batch_size):
             self.backward(batch, labels, record)
             if correct is not None:

@@ -11,6 +11,7 @@ from unit.runtime.data.sites import site
 
 from fljob_runtime.data.describe import SiteDescription, describe_folder, label_distance, overlaps
 from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.sessions import SessionImport, import_sessions
 from fljob_runtime.data.store import SiteTables, write_sites
 from fljob_runtime.data.synthetic import SyntheticParameters, generate_sites
 from fljob_runtime.schema import PADDING
@@ -92,6 +93,13 @@ def test_a_label_that_a_site_does_not_know_is_one_it_has_none_of() -> None:
 
 def test_sites_without_labels_have_no_distance() -> None:
     assert label_distance([SiteDescription(site()[0], None)]) == ()
+
+
+def test_what_has_no_labels_has_no_positive_rate(tmp_path: Path) -> None:
+    source = tmp_path / "sessions.txt"
+    source.write_text("1 2 3\n" * 10, encoding="utf-8")
+    import_sessions(source, tmp_path / "out", SessionImport(num_sites=1))
+    assert describe_folder(tmp_path / "out")[0].positive_rate is None
 
 
 def test_a_damaged_site_is_told_rather_than_described(tmp_path: Path) -> None:

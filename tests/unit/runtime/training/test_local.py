@@ -348,3 +348,11 @@ def test_training_learns_the_pairs() -> None:
 def test_the_layout_has_the_tables_of_the_whole_dataset() -> None:
     layout = trainer("GMF").layout
     assert [spec.shape[0] for spec in layout.specs if spec.kind is Kind.ROWS] == [NUM_USERS, NUM_ITEMS]
+
+
+def test_a_model_sees_a_rounds_examples_before_it_trains_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    local, seen = trainer(local_epochs=2), []
+    monkeypatch.setattr(local.model, "prepare", lambda columns: seen.append(columns["item"].tolist()))
+    wanted = local.round_examples(1).columns["item"].tolist()
+    local.train(1)
+    assert seen == [wanted]

@@ -37,11 +37,18 @@ def test_items_are_ranked_with_ties_counting_half() -> None:
     assert measure.sums(known).compute().mrr_at_20 == pytest.approx((1 + 1 / 3 + 1 / 1.5) / 3)
 
 
-def test_many_items_are_not_ranked_while_training() -> None:
+def test_of_many_items_each_eighth_prediction_is_looked_at_while_training_without_a_rank() -> None:
     measure = measure_of(NextItem())
-    outputs = torch.zeros(2, RANKED_WHILE_TRAINING + 1)
-    metrics = measure.sums(joined([measure.known(outputs, torch.zeros(2), trained=True)])).compute()
-    assert (metrics.num_samples, math.isnan(metrics.recall_at_20)) == (2, True)
+    outputs = torch.zeros(17, RANKED_WHILE_TRAINING + 1)
+    metrics = measure.sums(joined([measure.known(outputs, torch.zeros(17), trained=True)])).compute()
+    assert (metrics.num_samples, math.isnan(metrics.recall_at_20)) == (3, True)
+    assert metrics.loss == pytest.approx(math.log(RANKED_WHILE_TRAINING + 1))
+
+
+def test_where_training_scores_a_sample_of_the_items_there_are_no_ranks() -> None:
+    measure = measure_of(NextItem(sampled=True))
+    assert measure.known(OUTPUTS, TARGETS, trained=True)[1].tolist() == [-1.0]
+    assert measure.known(OUTPUTS, TARGETS, trained=False)[1].tolist() == [0.0, 2.0, 0.5]
 
 
 def test_outputs_that_are_not_finite_are_refused() -> None:

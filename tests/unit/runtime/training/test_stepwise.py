@@ -157,3 +157,10 @@ def test_a_contribution_that_is_not_finite_is_never_made(mode: Mode) -> None:
         local.model.get_parameter("output.weight").fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"not finite; lower spec\.optimizer\.learningRate"):
         work.train(0)
+
+
+def test_a_model_sees_a_rounds_examples_before_the_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    local, seen = trainer(), []
+    monkeypatch.setattr(local.model, "prepare", lambda columns: seen.append(columns["item"].tolist()))
+    stepwise_round(local, GRADIENTS, 1)
+    assert seen == [local.round_examples(1).columns["item"].tolist()]
