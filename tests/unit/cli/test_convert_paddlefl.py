@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fljob_api.validation import validate
 from fljob_cli.convert import paddlefl
 from fljob_cli.convert.mapping import Converted
 from fljob_cli.errors import CliError, InputError
@@ -140,6 +141,11 @@ def test_the_job_has_the_numbers_of_its_scripts() -> None:
         "trainers": ["site-0", "site-1", "site-2"],
         "participation": {"count": 2},
     }
+
+
+def test_nothing_but_a_name_that_is_not_there_yet_can_be_said_against_the_fljob() -> None:
+    problems = validate(convert().manifest, in_cluster=True)
+    assert [one for one in problems if not one.message.startswith("unknown name")] == []
 
 
 def test_the_job_of_the_documentation_is_two_workers_a_step_a_round_of_batches_of_ten() -> None:
