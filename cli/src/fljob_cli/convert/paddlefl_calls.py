@@ -137,7 +137,7 @@ _ARGUMENTS: dict[str, Said] = {
     "name": nothing("it names an operation of the program"),
     "lazy_mode": nothing("rows that no mini-batch of a round touched stay"),
     "place": nothing("training is on the CPU"),
-    "file_dir": nothing("data lies where trainers[].data says"),
+    "file_dir": nothing("data lies where trainers[].data says; bring it there: `fljob data import sessions`"),
 }
 TAKEN = {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon", "momentum": "momentum"}
 LAYER_ARGUMENTS = ("learning_rate", "initializer", "k", "is_sparse")
