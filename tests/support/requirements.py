@@ -61,6 +61,11 @@ REQUIREMENTS = (
         lambda: all(importlib.util.find_spec(name) is not None for name in ("s3fs", "moto", "flask")),
         "install s3fs and moto[server] in a virtual environment of their own; see docs/development.md",
     ),
+    Requirement(
+        "onnx",
+        lambda: all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
+        "pip install 'fljob-runtime[onnx]'",
+    ),
     Requirement("promtool", lambda: shutil.which("promtool") is not None, "install promtool (Debian: prometheus)"),
     Requirement(
         "data", _data_there, "set FLJOB_TEST_DATA to a folder with the real data sets; see docs/development.md"

@@ -57,6 +57,7 @@ def options(
 
 
 local.register(app)
+model.register(app)
 reproduce.register(app)
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")

@@ -294,11 +294,10 @@ class _Run:
 def write_epoch(job: FLJob, training: PooledTraining, folder: Path, entry: Round) -> str:
     """Write the model as it is, with its signature; return its sha256. Every parameter is in it, private ones too."""
     from fljob_runtime.checkpoints.model import signature, state_tensors, write_model  # noqa: PLC0415 - heavy
-    from fljob_runtime.parameters import ModelLayout, Scope  # noqa: PLC0415 - heavy
     from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
 
     spec = job.spec
-    layout = ModelLayout(tuple(replace(s, scope=Scope.SHARED) for s in training.trainer.layout.model.specs))
+    layout = pooled_state.shared(training.trainer.layout.model)
     about = {"job": job.metadata.name, "model": spec.model.to_dict(), "dataset": spec.dataset.to_dict()}
     told = signature(layout, entry.round, {**about, "seed": spec.seed, "metrics": entry.metrics})
     return write_model(folder, state_tensors(layout, pooled_state.values(training.trainer)), told)

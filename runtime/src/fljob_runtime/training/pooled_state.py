@@ -11,6 +11,7 @@ Written and read by the command line's `train`. Raises CheckpointError.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fljob_runtime.errors import CheckpointError
-from fljob_runtime.parameters import Int64Array, Kind, ModelState, RowSet
+from fljob_runtime.parameters import Int64Array, Kind, ModelLayout, ModelState, RowSet, Scope
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.training.pooled import PooledTraining
 from fljob_runtime.training.vocabulary import stretch
@@ -34,6 +35,11 @@ def values(trainer: LocalTrainer) -> ModelState:
     specs = trainer.layout.model.specs
     ids = {s.name: trainer.keyed.ids(s.name, trainer.keyed.held(s.name)) for s in specs if s.kind is not Kind.DENSE}
     return trainer.values(ids)
+
+
+def shared(layout: ModelLayout) -> ModelLayout:
+    """Return the layout of a model that is whole in one place, where nothing is private."""
+    return ModelLayout(tuple(replace(spec, scope=Scope.SHARED) for spec in layout.specs))
 
 
 def save(training: PooledTraining, path: Path) -> None:

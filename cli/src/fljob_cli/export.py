@@ -1,0 +1,139 @@
+"""`fljob model export`, `fljob predict` and `fljob serve`: kept models in formats for serving, and scored.
+
+Called by `commands.model` and `commands.serving`. The graph and its formats are `fljob_runtime.serving`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fljob_api.exit_codes import ExitCode
+from fljob_cli import sites
+from fljob_cli.errors import CliError
+from fljob_cli.evaluate import Kept, choose, find_models
+from fljob_cli.train import check_site, data_faults
+
+if TYPE_CHECKING:
+    from fljob_runtime.checkpoints.saved_model import SavedModel
+    from fljob_runtime.serving.exported import Exported
+    from fljob_runtime.training.local import LocalTrainer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for. site: whose private values and data are taken."""
+
+    source: Path
+    out: Path
+    form: str
+    rounds: str = ".."
+    site: str | None = None
+    manifest: Path | None = None
+    settings: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    data_root: Path | None = None
+
+
+def export(request: Request) -> None:
+    """Write a folder for each round; raises CliError for what is not kept or cannot be exported."""
+    from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
+    from fljob_runtime import registry  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.trainer_setup import local_trainer  # noqa: PLC0415 - heavy
+    from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
+
+    kept = find_models(request.source, request.manifest, request.settings)
+    rounds = choose(request.rounds, sorted(kept.models), request.source)
+    site = request.site or kept.job.spec.trainers[0].name
+    check_site(kept.job, site)
+    recorded = [f"{name}={folder}" for name, folder in kept.folders.items() if name == site]
+    pairs = request.data if request.data or request.data_root else recorded
+    data = sites.resolve(kept.job, pairs=pairs, root=request.data_root, only=[site])
+    with data_faults(), export_faults():
+        registry.load(kept.job.spec.imports)
+        opened = open_site(kept.job, site, data)
+        local = local_trainer(kept.job.spec, TrainPlan.of(kept.job.spec, site), opened)
+        for number in rounds:
+            _write(kept, local, number, request, site)
+
+
+def _write(kept: Kept, local: LocalTrainer, number: int, request: Request, site: str) -> None:
+    from fljob_runtime.checkpoints.model import signature  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.exported import ExportError, Format, write  # noqa: PLC0415 - heavy
+    from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
+
+    model: SavedModel = kept.models[number]()
+    model.check_fits(local.layout.model)
+    if model.missing:
+        if kept.private is None or request.site is None:
+            raise ExportError(
+                f"{', '.join(model.missing)} are private, each site has its own: --site NAME, of the run's folder"
+            )
+        local.load(kept.private(local, site, number))
+    local.load(model.state())
+    spec, folder = kept.job.spec, request.out / str(number)
+    about = {
+        "job": kept.job.metadata.name,
+        "model": spec.model.to_dict(),
+        "dataset": spec.dataset.to_dict(),
+        "seed": spec.seed,
+        "imports": list(spec.imports),
+    }
+    told = signature(pooled_state.shared(local.layout.model), number, about)
+    write(folder, Format(request.form), local.model, local.data.schema, told, pooled_state.values(local))
+    sys.stdout.write(f"{folder}\n")
+
+
+@contextmanager
+def export_faults() -> Iterator[None]:
+    """Turn what is wrong with an exported model into a CliError."""
+    from fljob_runtime.serving.exported import ExportError  # noqa: PLC0415 - heavy
+
+    try:
+        yield
+    except ExportError as error:
+        raise CliError(str(error), code=ExitCode.BAD_DATA) from error
+
+
+def open_exported(folder: Path) -> Exported:
+    """Return the model of a folder that `model export` wrote; raises CliError."""
+    import torch  # noqa: PLC0415 - heavy
+
+    from fljob_runtime.serving.exported import read  # noqa: PLC0415 - heavy
+
+    torch.set_num_threads(1)
+    with data_faults(), export_faults():
+        return read(folder)
+
+
+def predict(folder: Path, source: Path, out: Path, *, top: int) -> None:
+    """Score each row of a file; raises CliError for a file that cannot be read or does not fit the model."""
+    from fljob_runtime.serving.feeds import FeedError  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.tables import TableError, read_rows, results, write_rows  # noqa: PLC0415 - heavy
+
+    model = open_exported(folder)
+    try:
+        columns = read_rows(source, model.feeds)
+        write_rows(out, results(model, columns, top=top))
+    except (FeedError, TableError) as error:
+        raise CliError(f"{source}: {error}", code=ExitCode.BAD_DATA) from error
+    sys.stderr.write(f"{len(next(iter(columns.values())))} rows scored: {out}\n")
+
+
+def serve(folder: Path, *, host: str, port: int, items: str) -> None:
+    """Answer over HTTP until Ctrl-C; the first line of output is the address. Raises CliError for a port in use."""
+    from fljob_runtime.serving.http import Answers, ScoringServer  # noqa: PLC0415 - heavy
+
+    answers = Answers(open_exported(folder), items)
+    try:
+        server = ScoringServer(answers, host, port)
+    except OSError as error:
+        raise CliError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    with server:
+        sys.stdout.write(f"http://{host}:{server.server_address[1]}\n")
+        sys.stdout.flush()
+        server.serve_forever(0.1)

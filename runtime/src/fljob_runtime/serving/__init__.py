@@ -1,0 +1,1 @@
+"""Models outside of training: their graph for serving, written in three formats, and scored by files or over HTTP."""

@@ -1,0 +1,174 @@
+"""A small scorer over HTTP: POST /v1/score and /v1/top-k, JSON in and out; GET /v1/signature and /healthz.
+
+Started by the command line. Bodies and rows are bounded, each connection has a deadline, and a request that is
+malformed gets an answer of its own (4xx) and changes nothing. There is no authentication: put it behind something.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fljob_runtime.serving.exported import Exported
+from fljob_runtime.serving.feeds import FeedError, arrays
+
+MAX_BODY_BYTES = 1 << 20
+MAX_ROWS = 4096
+MAX_K = 1000
+DEADLINE_S = 10.0  # of each read and write of a connection
+_BUSY = 16  # requests that are scored at a time
+_JSON = "application/json"
+
+
+class RefusedError(Exception):
+    """A request that gets no result."""
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the paths answer: pure functions of the request's JSON. items: the column that top-k ranks."""
+
+    model: Exported
+    items: str = "item"
+
+    def score(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the model's output of {"inputs": {column: rows}}."""
+        _only(body, {"inputs"})
+        return {
+            self.model.target: self.model.score(
+                arrays(self.model.feeds, body.get("inputs"), max_rows=MAX_ROWS)
+            ).tolist()
+        }
+
+    def top_k(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the best k of all items (or classes) for one example, {"inputs": {column: [value]}, "k": 10}."""
+        _only(body, {"inputs", "k"})
+        k = body.get("k", 10)
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+            raise FeedError(f"k must be an integer from 1 to {MAX_K}")
+        scores = self._of_items(body.get("inputs")) if self.model.target == "probability" else self._of_one(body)
+        best = np.argsort(-scores, kind="stable")[:k]
+        return {"items": best.tolist(), "scores": scores[best].tolist()}
+
+    def _of_one(self, body: Mapping[str, Any]) -> np.ndarray:
+        return np.asarray(self.model.score(arrays(self.model.feeds, body.get("inputs"), max_rows=1))[0])
+
+    def _of_items(self, inputs: object) -> np.ndarray:
+        item = next((feed for feed in self.model.feeds if feed.name == self.items and feed.num_ids), None)
+        if item is None or item.sequence:
+            raise FeedError(f"the model has no column {self.items!r} of ids to rank; start with --items COLUMN")
+        others = tuple(feed for feed in self.model.feeds if feed is not item)
+        one = arrays(others, inputs, max_rows=1)
+        columns = {name: np.repeat(value, item.num_ids, axis=0) for name, value in one.items()}
+        return np.asarray(self.model.score({**columns, item.name: np.arange(item.num_ids)}))
+
+
+def _only(body: Mapping[str, Any], known: set[str]) -> None:
+    if more := set(body) - known:
+        raise FeedError(f"unknown key {sorted(more)[0][:40]!r}; there are {', '.join(sorted(known))}")
+
+
+class ScoringServer(ThreadingHTTPServer):
+    """Listens until `shutdown`."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, answers: Answers, host: str, port: int) -> None:
+        """Bind; port 0 is any. Raises OSError."""
+        super().__init__((host, port), _handler(answers))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = DEADLINE_S
+    posts: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]]
+    gets: ClassVar[Mapping[str, Callable[[], dict[str, Any]]]]
+    slots: ClassVar[threading.BoundedSemaphore]
+    server_version, sys_version = "fljob", ""
+
+    def do_GET(self) -> None:
+        answer = self.gets.get(self.path)
+        if answer is None:
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED if self.path in self.posts else HTTPStatus.NOT_FOUND)
+        else:
+            self._say(HTTPStatus.OK, answer())
+
+    def do_POST(self) -> None:
+        try:
+            value = self._score()
+        except FeedError as error:
+            self._say(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        except RefusedError as error:
+            self._say(error.status, {"error": str(error)})
+        except TimeoutError:
+            self._say(HTTPStatus.REQUEST_TIMEOUT, {"error": f"no whole body within {DEADLINE_S:.0f} s"})
+        else:
+            self._say(HTTPStatus.OK, value)
+
+    def _score(self) -> dict[str, Any]:
+        if self.path not in self.posts:
+            known = HTTPStatus.METHOD_NOT_ALLOWED if self.path in self.gets else HTTPStatus.NOT_FOUND
+            raise RefusedError(known, f"POST goes to {' and '.join(self.posts)}")
+        body = _parsed(self._body())
+        if not self.slots.acquire(timeout=DEADLINE_S):
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time")
+        try:
+            return self.posts[self.path](body)
+        finally:
+            self.slots.release()
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if self.headers.get("Transfer-Encoding") or not length:
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "send Content-Length and the body as it is")
+        if not (length.isascii() and length.isdecimal()):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
+        if len(length) > 12 or int(length) > MAX_BODY_BYTES:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BODY_BYTES} bytes")
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "the body ended early")
+        return body
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._say(status, {"error": f"there are GET {', '.join(self.gets)} and POST {', '.join(self.posts)}"})
+
+    def _say(self, status: HTTPStatus, value: Mapping[str, Any]) -> None:
+        body = json.dumps(value).encode()
+        self.close_connection = True
+        self.send_response(status)
+        self.send_header("Content-Type", _JSON)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - signature of the base class
+        """What is asked is nobody's business."""
+
+
+def _handler(answers: Answers) -> type[_Handler]:
+    """Return the handler of one server's connections."""
+    posts = {"/v1/score": answers.score, "/v1/top-k": answers.top_k}
+    gets = {"/v1/signature": lambda: dict(answers.model.told), "/healthz": lambda: {"status": "ok"}}
+    return type("Handler", (_Handler,), {"posts": posts, "gets": gets, "slots": threading.BoundedSemaphore(_BUSY)})
+
+
+def _parsed(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise FeedError(f"the body is not JSON: {error}"[:200]) from error
+    if not isinstance(value, dict):
+        raise FeedError("the body must be a JSON object")
+    return value

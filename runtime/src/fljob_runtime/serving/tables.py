@@ -1,0 +1,101 @@
+"""Files of examples to score, and of what the model says: CSV, Parquet or a JSON object per line, by the file's suffix.
+
+Called by the command line's `predict`. In CSV the parts of a list stand in one cell, with blanks between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as papq
+
+from fljob_runtime.serving.exported import Exported
+from fljob_runtime.serving.feeds import Columns, Feed, arrays
+
+SUFFIXES = (".csv", ".parquet", ".jsonl")
+MAX_ROWS = 1 << 26
+
+
+class TableError(ValueError):
+    """A file that cannot be read or written; the message says why."""
+
+
+def read_rows(path: Path, feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
+    """Return the columns that a model reads; others in the file are left alone. Raises TableError or FeedError."""
+    _check_suffix(path)
+    try:
+        table = _read(path)
+    except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
+        raise TableError(f"cannot be read: {error}"[:300]) from error
+    if missing := [feed.name for feed in feeds if feed.name not in table]:
+        raise TableError(f"no column {', '.join(missing)}; the file has {', '.join(table)}"[:300])
+    rows = {feed.name: _parsed(feed, table[feed.name]) for feed in feeds}
+    return arrays(feeds, rows, max_rows=MAX_ROWS)
+
+
+def results(model: Exported, columns: Columns, *, top: int) -> dict[str, list[Any]]:
+    """Return what is written for each row: the output, or of a next item the `top` best items and their scores."""
+    outputs = model.score(columns)
+    if model.target != "scores":
+        return {model.target: outputs.tolist()}
+    best = np.argsort(-outputs, axis=1, kind="stable")[:, :top]
+    return {"items": best.tolist(), "scores": np.take_along_axis(outputs, best, 1).tolist()}
+
+
+def write_rows(path: Path, columns: Mapping[str, list[Any]]) -> None:
+    """Write columns of equally many rows; raises TableError."""
+    _check_suffix(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            papq.write_table(pa.table(dict(columns)), path)
+        elif path.suffix == ".csv":
+            pacsv.write_csv(pa.table({name: list(map(_cell, rows)) for name, rows in columns.items()}), path)
+        else:
+            rows = zip(*columns.values(), strict=True)
+            path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows), "utf-8")
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{path} cannot be written: {error}") from error
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise TableError(f"{path.name}: must end in {', '.join(SUFFIXES)}")
+
+
+def _read(path: Path) -> dict[str, list[Any]]:
+    if path.suffix == ".parquet":
+        return dict(papq.read_table(path).to_pydict())
+    if path.suffix == ".csv":
+        return dict(pacsv.read_csv(path).to_pydict())
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("each line must be a JSON object")
+    names = list(rows[0]) if rows else []
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _parsed(feed: Feed, rows: list[Any]) -> list[Any]:
+    """Return rows of lists that stand in cells of text as lists."""
+    if not feed.shape:
+        return rows
+    kind = int if feed.num_ids else float
+    try:
+        return [[kind(part) for part in row.split()] if isinstance(row, str) else _list(feed, row) for row in rows]
+    except ValueError as error:
+        raise TableError(f"column {feed.name}: {error}") from error
+
+
+def _list(feed: Feed, row: Any) -> Any:  # noqa: ANN401 - of any file
+    """Return a cell that a reader took for one number as the list that it is."""
+    return [row] if isinstance(row, int | float) and len(feed.shape) == 1 else row
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - of any column
+    return " ".join(map(str, value)) if isinstance(value, list) else value

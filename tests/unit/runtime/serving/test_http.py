@@ -1,0 +1,133 @@
+"""The scorer over a real socket: what it answers, and that a malformed request gets a 4xx and nothing else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fljob_runtime.serving.exported import Exported
+from fljob_runtime.serving.feeds import Feed
+from fljob_runtime.serving.http import MAX_BODY_BYTES, Answers, ScoringServer
+
+LIMIT_S = 30.0
+FEEDS = (Feed("item", (), 4), Feed("price"), Feed("tags", (2,), 9, sequence=True))
+
+
+def scored(columns: list[np.ndarray]) -> np.ndarray:
+    """Score item / 4 + price, so that every answer is known."""
+    scores: np.ndarray = (columns[0] / 4 + columns[1]).astype(np.float32)
+    return scores
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    server = ScoringServer(Answers(Exported({"job": "movies"}, FEEDS, "probability", scored)), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield int(server.server_address[1])
+    server.shutdown()
+    server.server_close()
+    thread.join(LIMIT_S)
+
+
+def call(port: int, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def raw(port: int, sent: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def inputs(**changes: Any) -> dict[str, Any]:
+    return {"inputs": {"item": [1, 3], "price": [0.5, 0], "tags": [[1], [8, 0, 2]], **changes}}
+
+
+def post(body: bytes, *, path: str = "/v1/score", length: str = "") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+def told(**changes: Any) -> bytes:
+    return post(json.dumps(inputs(**changes)).encode())
+
+
+MALFORMED = {
+    "no such path": post(b"{}", path="/v2/score"),
+    "a GET of what is posted": b"GET /v1/score HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a POST of what is got": post(b"{}", path="/healthz"),
+    "no length": b"POST /v1/score HTTP/1.1\r\nHost: x\r\n\r\n{}",
+    "a length in words": post(b"{}", length="two"),
+    "a negative length": post(b"{}", length="-1"),
+    "a length beyond the limit": post(b"{}", length=str(MAX_BODY_BYTES + 1)),
+    "a length of a thousand digits": post(b"{}", length="9" * 1000),
+    "a body in pieces": b"POST /v1/score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a body that ends early": post(b"{", length="500"),
+    "no JSON": post(b"item=1"),
+    "text that is not UTF-8": post(b"\xff\xfe{}"),
+    "lists without end": post(b"[" * 100_000),
+    "a list": post(b"[1, 2]"),
+    "an unknown key": post(b'{"inputs": {}, "model": "x"}'),
+    "no inputs": post(b"{}"),
+    "a column too few": post(b'{"inputs": {"item": [1]}}'),
+    "rows of unequal number": told(item=[1]),
+    "no rows": told(item=[], price=[], tags=[]),
+    "an id beyond the table": told(item=[1, 4]),
+    "an id of a hundred digits": told(item=[1, 10**100]),
+    "a truth value": told(item=[1, True]),
+    "a fraction for an id": told(item=[1, 1.5]),
+    "text for a number": told(price=["1", "2"]),
+    "no number": told(price=[0.5, float("nan")]),
+    "a number beyond float32": told(price=[0.5, 1e300]),
+    "a list for a number": told(price=[[1], [2]]),
+    "an empty sequence": told(tags=[[1], []]),
+    "a sequence of text": told(tags=[[1], ["a"]]),
+    "k of none": post(b'{"inputs": {"price": [1], "tags": [[1]]}, "k": 0}', path="/v1/top-k"),
+    "two examples to rank": post(b'{"inputs": {"price": [1, 2], "tags": [[1], [1]]}}', path="/v1/top-k"),
+    "a request line without end": b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+}
+
+
+def test_rows_are_scored(port: int) -> None:
+    assert call(port, "POST", "/v1/score", inputs()) == (200, {"probability": [0.75, 0.75]})
+
+
+def test_the_best_items_of_one_example_are_ranked(port: int) -> None:
+    status, answer = call(port, "POST", "/v1/top-k", {"inputs": {"price": [0.5], "tags": [[1]]}, "k": 2})
+    assert (status, answer) == (200, {"items": [3, 2], "scores": [1.25, 1.0]})
+
+
+def test_the_signature_is_told(port: int) -> None:
+    assert call(port, "GET", "/v1/signature") == (200, {"job": "movies"})
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_request_gets_an_answer_of_its_own(port: int, name: str) -> None:
+    version, code, *_ = raw(port, MALFORMED[name]).split(b"\r\n", 1)[0].split()
+    assert (version[:5], code[:1]) == (b"HTTP/", b"4")
+    assert call(port, "GET", "/healthz") == (200, {"status": "ok"})
+
+
+def test_noise_is_refused_in_words_alone_as_it_names_no_version(port: int) -> None:
+    assert b"Error code: 400" in raw(port, b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+    assert call(port, "GET", "/healthz") == (200, {"status": "ok"})
+
+
+def test_a_sender_that_stops_in_the_middle_holds_up_nobody(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), LIMIT_S) as slow:
+        slow.sendall(b"POST /v1/score HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+        assert call(port, "POST", "/v1/score", inputs())[0] == 200

@@ -1,0 +1,66 @@
+"""Files of examples in each format are the same examples; results come back row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as papq
+import pytest
+
+from fljob_runtime.serving.exported import Exported
+from fljob_runtime.serving.feeds import Feed, FeedError
+from fljob_runtime.serving.tables import TableError, read_rows, results, write_rows
+
+FEEDS = (Feed("user", (), 10), Feed("items", (3,), 9, sequence=True))
+FILES = {
+    "in.csv": "user,items,other\n1,1 2,x\n3,4,y\n",
+    "in.jsonl": '{"user": 1, "items": [1, 2]}\n{"user": 3, "items": [4], "other": null}\n',
+}
+
+
+def write_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if name.endswith("parquet"):
+        papq.write_table(pa.table({"user": [1, 3], "items": [[1, 2], [4]]}), path)
+    else:
+        path.write_text(FILES[name])
+    return path
+
+
+@pytest.mark.parametrize("name", [*FILES, "in.parquet"])
+def test_examples_are_read_from_each_format(tmp_path: Path, name: str) -> None:
+    columns = read_rows(write_file(tmp_path, name), FEEDS)
+    assert columns["user"].tolist() == [1, 3]
+    assert columns["items"].tolist() == [[1, 2, -1], [4, -1, -1]]
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="no column price; the file has user, items, other"):
+        read_rows(write_file(tmp_path, "in.csv"), (Feed("price"),))
+
+
+def test_a_value_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FeedError, match="column user: id 3 is not from 0 to 2"):
+        read_rows(write_file(tmp_path, "in.csv"), (Feed("user", (), 3),))
+
+
+@pytest.mark.parametrize("name", ["in.xlsx", "in"])
+def test_other_formats_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TableError, match="must end in"):
+        read_rows(tmp_path / name, FEEDS)
+
+
+def test_a_next_item_is_told_by_its_best_items(tmp_path: Path) -> None:
+    scores = np.array([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]], np.float32)
+    model = Exported({}, FEEDS[:1], "scores", lambda _: scores)
+    found = results(model, {"user": np.array([1, 2])}, top=2)
+    assert found["items"] == [[1, 2], [0, 2]]
+    write_rows(tmp_path / "out.csv", {"items": found["items"]})
+    assert (tmp_path / "out.csv").read_text() == '"items"\n"1 2"\n"0 2"\n'
+
+
+def test_results_are_lines_of_json(tmp_path: Path) -> None:
+    write_rows(tmp_path / "out.jsonl", {"probability": [0.5, 0.25]})
+    assert (tmp_path / "out.jsonl").read_text() == '{"probability": 0.5}\n{"probability": 0.25}\n'
