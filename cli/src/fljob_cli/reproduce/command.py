@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from fljob_cli.reproduce.tables import ALL, How, Setup, Table
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; no seeds: the table's own."""
+    """What the user asked for; no seeds: the table's own; importing: arguments instead of the table's."""
 
     name: str
     source: Path | None
@@ -27,6 +28,7 @@ class Request:
     quick: bool
     seeds: Sequence[int]
     json_output: bool
+    importing: str = ""
 
 
 def list_tables(*, as_json: bool) -> None:
@@ -45,6 +47,8 @@ def reproduce(request: Request) -> None:
         raise CliError(f"no comparison {request.name!r}; there are {', '.join(ALL)}")
     table = ALL[request.name]
     setup = table.quick if request.quick else table.full
+    if request.importing and setup.importing:
+        setup = replace(setup, importing=(setup.importing[0], *shlex.split(request.importing)))
     out = request.out or Path("reproduced") / (f"{table.name}-quick" if request.quick else table.name)
     bench = Bench(table, setup, out)
     sites = bench.prepare(request.source)
@@ -84,6 +88,7 @@ def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -
     alone = " A row that trains alone sees its own site's data only; all are evaluated on all sites' held-out data."
     parts = [
         f"{table.source}.",
+        f"Data: fljob data import {shlex.join(setup.importing)}." if setup.importing else "",
         f"{_clients(table, sites)}, {setup.passes} passes, {len(seeds)} seed{'s' if len(seeds) > 1 else ''};"
         " means, and 95 % intervals of the last pass by Student's t over the seeds.",
         "Quick form on generated data: it says nothing about the published data." if request.quick else "",
