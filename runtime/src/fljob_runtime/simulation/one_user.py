@@ -1,7 +1,8 @@
 """One user is one client: the split of each user's ratings, and what is drawn against them.
 
 Leave one out by time: the last rating is for the test, the one before for choosing the round, the rest for training
-(He et al. 2017). Used by `pfedrec`. U users, I items, P training pairs.
+(He et al. 2017); among ratings of one second the file's order counts. Used by `pfedrec`. U users, I items, P pairs to
+train on.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def read_ratings(path: Path) -> Split:
     users, items, _, times = (table.column(name).to_numpy() for name in _COLUMNS)
     user_ids, users = np.unique(users, return_inverse=True)
     item_ids, items = np.unique(items, return_inverse=True)
-    order = np.lexsort((items, times, users))
+    order = np.lexsort((times, users))  # of equal times the file's order: by item it would hold out rare ones
     users, items = users[order], items[order]
     first = np.searchsorted(users, np.arange(len(user_ids) + 1))
     few = np.flatnonzero(np.diff(first) < 3)

@@ -25,6 +25,11 @@ def test_the_last_rating_is_the_test_and_the_one_before_chooses_the_round(tmp_pa
     assert (split.users.tolist(), split.items.tolist()) == ([0, 0, 1], [4, 0, 1])
 
 
+def test_among_ratings_of_one_second_the_files_order_counts(tmp_path: Path) -> None:
+    split = read_ratings(written(tmp_path, ["1\t30\t5\t9", "1\t10\t5\t9", "1\t20\t5\t9"]))
+    assert (split.items.tolist(), split.valid.tolist(), split.test.tolist()) == ([2], [0], [1])
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
