@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-LIMIT_S = 240
+import pytest
+
+from fljob_cli.reproduce import command
+from fljob_cli.reproduce.tables import How, Row, Setup, Table
+
+_DATA = {"name": "synthetic", "parameters": {"usersPerSite": 40, "samplesPerUser": 200, "testPerUser": 50}}
+_SMALL = Setup(
+    spec={"model": {"name": "mf"}, "dataset": _DATA, "optimizer": {"name": "Adam", "learningRate": "0.02"}},
+    passes=2,
+    seeds=(0,),
+    sites=2,
+)
+TABLE = Table(
+    "small", "Small", "here", (Row("pooled", How.POOLED), Row("Sync"), Row("alone", How.ALONE)), _SMALL, _SMALL
+)
 
 
-def reproduce(out: Path) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-m",
-        "fljob_cli",
-        "reproduce",
-        "dlrm-criteo",
-        "--quick",
-        "--out",
-        str(out),
-        "-o",
-        "json",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert done.returncode == 0, done.stderr
-    value: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+def reproduce(out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    command.reproduce(command.Request("small", None, out, quick=True, seeds=(), json_output=True))
+    value: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return value
 
 
-def test_a_comparison_is_whole_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    first = reproduce(tmp_path)
+def test_a_comparison_is_whole_and_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "ALL", {"small": TABLE})
+    first = reproduce(tmp_path, capsys)
     rows = {row["row"]: row for row in first["rows"]}
-    assert list(rows) == ["pooled", "Sync", *(f"alone site-{index}" for index in range(4))]
+    assert list(rows) == ["pooled", "Sync", "alone site-0", "alone site-1"]
     assert all(row["passes"][-1] > 0.5 for row in rows.values())
-    assert rows["pooled"]["passes"][-1] > max(rows[f"alone site-{index}"]["passes"][-1] for index in range(4))
+    assert rows["pooled"]["passes"][-1] > max(rows[f"alone site-{index}"]["passes"][-1] for index in range(2))
     assert "| Sync |" in (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "<polyline" in (tmp_path / "figure.svg").read_text(encoding="utf-8")
     (tmp_path / "cells/Sync-0/cell.json").unlink()
-    again = reproduce(tmp_path)
+    again = reproduce(tmp_path, capsys)
     assert [row["passes"] for row in again["rows"]] == [row["passes"] for row in first["rows"]]
-    kept = {run["row"]: run["wall_s"] for run in first["runs"]}
-    assert {run["row"] for run in again["runs"] if run["wall_s"] != kept[run["row"]]} <= {"Sync", "alone"}
+    walls = [{run["row"] + run["site"]: run["wall_s"] for run in made["runs"]} for made in (first, again)]
+    assert {name for name, wall in walls[1].items() if wall != walls[0][name]} == {"Sync"}
