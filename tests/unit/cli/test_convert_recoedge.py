@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -489,6 +489,7 @@ _KEYS = st.sampled_from([*(key for key in {**COMMON, **DLRM, **REGRESSION} if "*
 
 
 @given(st.sampled_from([DLRM_CONFIG, REGRESSION_CONFIG]), st.dictionaries(_KEYS, _VALUES, min_size=1, max_size=3))
+@example(DLRM_CONFIG, {"model.loss_weights": 10**5000})
 def test_any_values_of_known_keys_make_an_error_or_an_fljob(config: dict[str, Any], values: dict[str, Any]) -> None:
     made = changed(config)
     for key, value in values.items():

@@ -63,7 +63,9 @@ class _State:
         value = str(self.values.get(key, default))
         if value not in choices:
             known = ", ".join(choices)
-            self.problems.append(Problem(key, f"unknown value {value!r}; known: {known}", nearest(value, choices)))
+            self.problems.append(
+                Problem(key, f"unknown value {shown(value)!r}; known: {known}", nearest(value, choices))
+            )
             return choices[default]
         return choices[value]
 
@@ -72,7 +74,7 @@ class _State:
         value = self.values.get(key, default)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
-        self.problems.append(Problem(key, f"must be a whole number above 0, not {value!r}"))
+        self.problems.append(Problem(key, f"must be a whole number above 0, not {shown(value)!r}"))
         return default
 
     def rate(self, key: str, default: str) -> str:
@@ -81,7 +83,7 @@ class _State:
         number = decimal(value)
         if number is not None and number > 0:
             return plain(number)
-        self.problems.append(Problem(key, f"must be a number above 0, not {value!r}"))
+        self.problems.append(Problem(key, f"must be a number above 0, not {shown(value)!r}"))
         return default
 
 
@@ -169,7 +171,7 @@ def _listed(state: _State, key: str, kind: type) -> list[Any]:
     if isinstance(value, list) and all(type(item) is kind for item in value):
         return value
     what = "names" if kind is str else "whole numbers"
-    state.problems.append(Problem(key, f"must be a list of {what}, not {value!r}"))
+    state.problems.append(Problem(key, f"must be a list of {what}, not {shown(value)!r}"))
     return []
 
 

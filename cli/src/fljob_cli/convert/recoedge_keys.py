@@ -61,10 +61,14 @@ _CUSTOM: dict[str, Kind] = {
     "base_dim": COUNT,
     "index": LIMIT,
 }
-_WEIGHTS = Kind(
-    "a number, or the weights of both labels as in 1-2",
-    lambda v: 0 < len(parts := str(v).split("-")) <= 2 and all((n := decimal(p)) is not None and n > 0 for p in parts),
-)
+
+
+def _weighs(value: object) -> bool:
+    parts = value.split("-") if isinstance(value, str) else [value]
+    return len(parts) <= 2 and all((n := decimal(part)) is not None and n > 0 for part in parts)
+
+
+_WEIGHTS = Kind("a number, or the weights of both labels as in 1-2", _weighs)
 DLRM: dict[str, Kind] = {
     "model.arch_feature_emb_size": COUNT,
     "model.arch_sparse_feature_size": COUNT,
