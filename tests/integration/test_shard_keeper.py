@@ -89,6 +89,22 @@ def test_the_next_checkpoint_waits_for_the_one_before(kept: Kept, monkeypatch: p
     assert [kept.events.get(timeout=DEADLINE_S) for _ in range(3)] == [Durable(0), CommitDone(1, False), Durable(1)]
 
 
+def test_a_shard_started_anew_while_the_next_checkpoint_waits_is_noticed(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    kept.ask(Restore(-1))
+    for number, state in enumerate((initial(), update(1.0))):
+        receipts = kept.servers.trainer("a").push(number, 1, state, 1, deadline_s=DEADLINE_S)
+        kept.keeper.submit(DoCommit(number, (AcceptedUpdate("a", 1, receipts),), True, ()))
+        assert disk.reached.wait(DEADLINE_S)
+        if number == 0:
+            assert kept.events.get(timeout=DEADLINE_S) == CommitDone(0, False)
+    kept.servers.shards[1].config = replace(kept.servers.shards[1].config, boot_id="another")
+    assert isinstance(kept.events.get(timeout=DEADLINE_S), ShardLost)
+    disk.go_on.set()
+
+
 def test_what_cannot_be_written_ends_the_job_with_the_reason(kept: Kept, tmp_path: Path) -> None:
     kept.committed(0)
     (tmp_path / UID / "1").write_text("in the way")

@@ -18,7 +18,7 @@ from typing import Protocol
 from fljob_api.exit_codes import ExitCode
 from fljob_runtime.checkpoints.manifest import Manifest
 from fljob_runtime.checkpoints.shard_file import ShardFileName
-from fljob_runtime.errors import CheckpointError, TransportError
+from fljob_runtime.errors import CheckpointError, TransportError, UnreachableError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, SavedVersion, ShardState
 from fljob_runtime.rounds.values import (
     NO_VERSION,
@@ -281,10 +281,14 @@ class ShardKeeper:
         self._emit(Durable(version))
 
     def _await_saved(self, limit_s: float) -> None:
-        """Wait until nothing is being written; raises TransportError."""
+        """Wait until nothing is being written; raises TransportError, also where a shard was started anew meanwhile."""
         deadline = time.monotonic() + limit_s
         while self._pending != NO_VERSION:
-            self._collect(self._servers.state(deadline_s=self._limits.state_s))
+            states = self._servers.state(deadline_s=self._limits.state_s)
+            if self._boots and self._boots != tuple(state.boot_id for state in states):
+                version, self._boots, self._pending = self._pending, (), NO_VERSION
+                raise UnreachableError(f"a server was started anew before version {version} was written by all")
+            self._collect(states)
             if self._pending != NO_VERSION and time.monotonic() >= deadline:
                 raise CheckpointError(
                     f"version {self._pending} was not written within {limit_s:g} s; is the checkpoint volume too slow?"
