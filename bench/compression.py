@@ -117,7 +117,7 @@ def main() -> None:
 
 def _codecs(name: str, base: dict[str, Any], data: Path | None, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every codec on one data set."""
-    settings = {"strategy.mode": chosen.mode, **MODES[chosen.mode]} if chosen.mode else {}
+    settings = dict(MODES[chosen.mode]) if chosen.mode else {}
     settings.pop("strategy.bufferSize", None)  # unset it is half of the trainers, however many
     mode = chosen.mode or base["spec"]["strategy"]["mode"]
     rounds = chosen.passes * ROUNDS_PER_PASS.get(mode, 1)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fljob_api.fljob import FLJob
+from fljob_cli.pooled_worker import open_site
 from fljob_runtime import registry
-from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.examples import Examples, SiteData
-from fljob_runtime.models.base import make_model
-from fljob_runtime.training.local import LocalTrainer, TrainPlan
+from fljob_runtime.roles.trainer_setup import local_trainer
+from fljob_runtime.training.local import TrainPlan
 
 _START_S = 60.0
 
@@ -65,10 +65,8 @@ def measure(job: FLJob, repeats: int) -> Compute:
     torch.set_num_threads(1)
     registry.load()
     spec = job.spec
-    request = OpenRequest(spec.trainers[0].name, 0, len(spec.trainers), spec.seed, None)
-    data = open_dataset(spec.dataset.name, spec.dataset.parameters, request)
-    model = make_model(spec.model.name, spec.model.parameters, data.schema, spec.seed)
-    trainer = LocalTrainer(model, model.layout(), data, TrainPlan.of(spec, "site-0"))
+    data = open_site(job, spec.trainers[0].name, {})
+    trainer = local_trainer(spec, TrainPlan.of(spec, "site-0"), data)
     plain = PlainNcf(data.schema.num_ids("user"), data.schema.num_ids("item"))
     result = Compute([], [], [], [], [])
     for number in range(repeats + 1):

@@ -25,12 +25,12 @@ import torch
 from table_calls import Shards, Zipf
 
 from fljob_cli import manifests
+from fljob_cli.pooled_worker import open_site
 from fljob_runtime import registry
-from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.messages import TrainReport
 from fljob_runtime.metrics.sums import MetricSums
-from fljob_runtime.models.base import make_model
 from fljob_runtime.roles.progress_view import check_metrics, summarise
+from fljob_runtime.roles.trainer_setup import local_trainer
 from fljob_runtime.training.local import LocalTrainer, LocalUpdate, TrainPlan
 from fljob_runtime.transport.conversion import report_from_proto, report_to_proto
 from fljob_runtime.transport.encode import encode_update
@@ -45,10 +45,7 @@ def _local_trainer() -> LocalTrainer:
     job = manifests.load(Path(__file__).parent / "local.yaml")
     registry.load()
     spec = job.spec
-    request = OpenRequest(spec.trainers[0].name, 0, len(spec.trainers), spec.seed, None)
-    data = open_dataset(spec.dataset.name, spec.dataset.parameters, request)
-    model = make_model(spec.model.name, spec.model.parameters, data.schema, spec.seed)
-    return LocalTrainer(model, model.layout(), data, TrainPlan.of(spec, "site-0"))
+    return local_trainer(spec, TrainPlan.of(spec, "site-0"), open_site(job, spec.trainers[0].name, {}))
 
 
 def trainer_round(_: Path, __: int) -> Iterator[Step]:

@@ -6,37 +6,32 @@ from these classes, so a field's description here is what `kubectl explain` prin
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from fljob_api.base import ApiModel
 from fljob_api.fields import (
-    STORE_URI,
-    SUB_PATH,
     Decimal,
     DnsLabel,
     IntOrPercent,
     Labels,
     ModuleName,
-    ObjectName,
     Parameters,
-    Quantity,
     RegistryName,
-    ShortText,
 )
+from fljob_api.optimizer import OptimizerSpec
 from fljob_api.roles import Resources, RoleTemplate, ServerTemplate
 from fljob_api.rules import (
     Rule,
     Transition,
     at_most_one,
-    exactly_one,
     frozen,
     frozen_unless_suspended,
     list_map,
 )
+from fljob_api.storage import Checkpoint, DataSource, StorageSource
 from fljob_api.strategy import Mode, StrategyName, StrategySpec
 from fljob_api.tables import Keys, ParameterScope, TableSpec
 
@@ -53,117 +48,11 @@ class ModelSpec(ApiModel):
     )
 
 
-class ScheduleName(StrEnum):
-    """How the learning rate goes from round to round."""
-
-    CONSTANT = "Constant"
-    WARM_UP = "WarmUp"
-    QUADRATIC_DECAY = "QuadraticDecay"
-    COSINE = "Cosine"
-
-
-_DECAYING = (ScheduleName.QUADRATIC_DECAY, ScheduleName.COSINE)
-
-
-class Schedule(ApiModel):
-    """What the learning rate is multiplied by in each round; a function of the round's number alone."""
-
-    RULES: ClassVar = (
-        Rule(
-            cel="(self.name == 'WarmUp') ? has(self.warmUpRounds) : "
-            "(self.name != 'Constant' || !has(self.warmUpRounds))",
-            message="WarmUp needs warmUpRounds, and Constant has none",
-            holds=lambda s: (
-                s.warm_up_rounds is not None
-                if s.name is ScheduleName.WARM_UP
-                else s.name is not ScheduleName.CONSTANT or s.warm_up_rounds is None
-            ),
-            field="warmUpRounds",
-        ),
-        Rule(
-            cel="(self.name in ['QuadraticDecay', 'Cosine']) == has(self.decayRounds)",
-            message="QuadraticDecay and Cosine need decayRounds, and nothing else has any",
-            holds=lambda s: (s.name in _DECAYING) == (s.decay_rounds is not None),
-            field="decayRounds",
-        ),
-        Rule(
-            cel="!has(self.decayStartRound) || (has(self.decayRounds) && "
-            "(!has(self.warmUpRounds) || self.decayStartRound > self.warmUpRounds))",
-            message="decayStartRound must come after warmUpRounds, in a schedule with decayRounds",
-            holds=lambda s: (
-                s.decay_start_round is None
-                or (s.decay_rounds is not None and s.decay_start_round > (s.warm_up_rounds or 0))
-            ),
-            field="decayStartRound",
-        ),
-    )
-    name: ScheduleName
-    warm_up_rounds: int | None = Field(
-        None, ge=1, le=10_000, description="Rounds in which the rate rises in equal steps; the last has all of it."
-    )
-    decay_start_round: int | None = Field(
-        None, ge=1, le=10_000, description="Last round before it falls; default: the first after warmUpRounds."
-    )
-    decay_rounds: int | None = Field(
-        None, ge=1, le=10_000, description="Rounds from decayStartRound in which it falls; then it stays as it is."
-    )
-
-
-class OptimizerSpec(ApiModel):
-    """The optimizer that each trainer runs on its own data; its state is fresh each round."""
-
-    name: RegistryName = Field("Adam", description="SGD, Adam or Adagrad, or a name the user's image registers.")
-    learning_rate: Decimal = Field("0.001", description="Step size, as a quoted decimal number.")
-    parameters: Parameters = Field(
-        default_factory=dict, description="What the optimizer takes beside the learning rate."
-    )
-    schedule: Schedule | None = Field(None, description="How the learning rate changes over the rounds; default: not.")
-
-
 class DatasetSpec(ApiModel):
     """The kind of data; where each trainer's part lies is said in trainers[].data."""
 
     name: RegistryName = Field(description="movielens, synthetic, or a name that the user's image registers.")
     parameters: Parameters = Field(default_factory=dict, description="What the data set takes.")
-
-
-class ClaimSource(ApiModel):
-    """A PersistentVolumeClaim in the job's namespace."""
-
-    claim_name: ObjectName = Field(description="Name of the PersistentVolumeClaim.")
-    sub_path: Annotated[str, StringConstraints(pattern=SUB_PATH, max_length=253)] | None = Field(
-        None, description="Folder of the volume, in place of its root."
-    )
-
-
-class ConfigMapSource(ApiModel):
-    """A ConfigMap in the job's namespace whose keys are the files (small data only)."""
-
-    name: ObjectName = Field(description="Name of the ConfigMap.")
-
-
-class CsiSource(ApiModel):
-    """An inline volume of a CSI driver."""
-
-    driver: ObjectName = Field(description="Name of the CSI driver.")
-    volume_attributes: dict[Annotated[str, StringConstraints(max_length=253)], ShortText] | None = Field(
-        None, max_length=32, description="Passed to the driver as they are."
-    )
-
-
-class DataSource(ApiModel):
-    """Where one trainer's data lies; mounted read-only."""
-
-    RULES: ClassVar = (exactly_one("persistentVolumeClaim", "configMap", "csi"),)
-    persistent_volume_claim: ClaimSource | None = None
-    config_map: ConfigMapSource | None = None
-    csi: CsiSource | None = None
-
-
-class StorageSource(ApiModel):
-    """Where a trainer keeps its private state between restarts."""
-
-    persistent_volume_claim: ClaimSource
 
 
 class TrainerSpec(ApiModel):
@@ -261,63 +150,6 @@ class Security(ApiModel):
     """Protection of the wire: mutual TLS with one certificate per trainer unless Disabled."""
 
     tls: TlsMode = TlsMode.ENABLED
-
-
-class VolumeClaimTemplate(ApiModel):
-    """A claim that the operator makes and leaves behind, so that the model outlives the job."""
-
-    storage_class_name: ObjectName | None = Field(None, description="Default: the cluster's default class.")
-    storage: Quantity = Field(description="Size of the volume, such as 1Gi.")
-
-
-class SecretRef(ApiModel):
-    """A Secret in the job's namespace whose keys become environment variables."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
-
-
-class Checkpoint(ApiModel):
-    """Where committed rounds are made durable: a volume or a store. It is never owned by the job."""
-
-    RULES: ClassVar = (
-        exactly_one("persistentVolumeClaim", "volumeClaimTemplate", "uri"),
-        Rule(
-            cel="!has(self.uri) || !self.uri.matches('^(memory|http|https)://')",
-            message="memory:// is another store in each process and http:// cannot be written; name a store that "
-            "coordinator and servers share, such as s3://bucket/folder",
-            holds=lambda c: not re.match("^(memory|http|https)://", c.uri or ""),
-            field="uri",
-        ),
-        Rule(
-            cel="!has(self.uri) || !self.uri.matches('^[a-z0-9]+://[^/]*:[^/]*@')",
-            message="a password in the uri is seen by all who may read the FLJob; give it by secretRef",
-            holds=lambda c: not re.match("^[a-z0-9]+://[^/]*:[^/]*@", c.uri or ""),
-            field="uri",
-        ),
-        Rule(
-            cel="!has(self.secretRef) || has(self.uri)",
-            message="secretRef holds the credentials for uri; set uri or leave it out",
-            holds=lambda c: c.secret_ref is None or c.uri is not None,
-            field="secretRef",
-        ),
-    )
-    persistent_volume_claim: ClaimSource | None = None
-    volume_claim_template: VolumeClaimTemplate | None = None
-    uri: Annotated[str, StringConstraints(pattern=STORE_URI, max_length=512)] | None = Field(
-        None,
-        description="Folder of a store that fsspec has a driver for, such as s3://bucket/folder; shared by coordinator "
-        "and servers, no volume is made.",
-    )
-    secret_ref: SecretRef | None = Field(
-        None, description="Credentials for uri: its keys become environment variables of coordinator and servers."
-    )
-    every_rounds: int = Field(1, ge=1, le=10_000, description="Rounds from one checkpoint to the next.")
-    keep: int = Field(
-        2,
-        ge=1,
-        le=1000,
-        description="Newest checkpoints kept; the best (by AUC, or Recall@20 or Accuracy) is kept besides.",
-    )
 
 
 class CleanPodPolicy(StrEnum):

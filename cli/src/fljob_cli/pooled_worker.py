@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,14 +40,19 @@ def open_site(job: FLJob, site: str, folders: Mapping[str, Path]) -> SiteData:
     return open_dataset(spec.dataset.name, spec.dataset.parameters, request)
 
 
+def read_config(config: Path) -> tuple[dict[str, Any], FLJob, PooledData]:
+    """Read what a process is told to train: all of it, its job, and every trainer's data."""
+    value = json.loads(config.read_text(encoding="utf-8"))
+    job = FLJob.from_dict(value["job"])
+    registry.load(job.spec.imports)
+    return value, job, open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
+
+
 def main(config: Path) -> None:
     """Train as many passes as the configuration asks for."""
     os.nice(_NICE)
     torch.set_num_threads(1)
-    value = json.loads(config.read_text(encoding="utf-8"))
-    job = FLJob.from_dict(value["job"])
-    registry.load(job.spec.imports)
-    data = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
+    value, job, data = read_config(config)
     trainer = local_trainer(job.spec, TrainPlan.of(job.spec, "pooled"), data)
     for number, metrics in enumerate(
         train_pooled(trainer, value["passes"], job.spec.strategy.local_epochs or 1), start=1

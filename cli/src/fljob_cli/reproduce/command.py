@@ -85,7 +85,7 @@ def _run(bench: Bench, sites: Sequence[str], seeds: Sequence[int]) -> list[Cell]
 def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -> str:
     """Return what a reader must know of the numbers."""
     seeds = request.seeds or setup.seeds
-    alone = " A row that trains alone sees its own site's data only; all are evaluated on all sites' held-out data."
+    alone = "A row that trains alone sees its own site's data only; all are evaluated on all sites' held-out data."
     parts = [
         f"{table.source}.",
         f"Data: fljob data import {shlex.join(setup.importing)}." if setup.importing else "",
@@ -93,7 +93,7 @@ def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -
         " means, and 95 % intervals of the last pass by Student's t over the seeds.",
         "Quick form on generated data: it says nothing about the published data." if request.quick else "",
         f"Published: {table.published}." if table.published and not request.quick else "",
-        alone.strip() if any(row.how is How.ALONE for row in table.rows) else "",
+        alone if any(row.how is How.ALONE for row in table.rows) else "",
     ]
     return " ".join(filter(None, parts))
 

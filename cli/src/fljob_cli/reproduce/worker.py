@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from fljob_api.fljob import FLJob
-from fljob_cli.pooled_worker import open_pooled
-from fljob_runtime import registry
+from fljob_cli.pooled_worker import read_config
 from fljob_runtime.roles.progress_view import named
 from fljob_runtime.roles.trainer_setup import local_trainer
 from fljob_runtime.training.local import TrainPlan
@@ -21,10 +20,7 @@ from fljob_runtime.training.pooled import PooledData, train_pooled
 
 def main(config: Path) -> None:
     """Train as many passes as the configuration asks for."""
-    value = json.loads(config.read_text(encoding="utf-8"))
-    job = FLJob.from_dict(value["job"])
-    registry.load(job.spec.imports)
-    every = open_pooled(job, {name: Path(folder) for name, folder in value["data"].items()})
+    value, job, every = read_config(config)
     site = value["site"]
     data = PooledData([every.parts[_index(job, site)]], tested=every.parts) if site else every
     trainer = local_trainer(job.spec, TrainPlan.of(job.spec, site or "pooled"), data)

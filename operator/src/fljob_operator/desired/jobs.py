@@ -12,7 +12,8 @@ from fljob_api import names
 from fljob_api.exit_codes import MEANINGS, ExitCode, Retry
 from fljob_api.fljob import FLJob
 from fljob_api.roles import Resources
-from fljob_api.spec import ClaimSource, DataSource, TlsMode
+from fljob_api.spec import TlsMode
+from fljob_api.storage import ClaimSource, DataSource
 from fljob_operator.desired import Defaults, Manifest
 from fljob_operator.desired.common import metadata, with_hash
 from fljob_operator.desired.quantities import num_bytes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import SiteData
 from fljob_runtime.registry import RegistryKind, find, parse_parameters
 
@@ -20,6 +21,12 @@ class OpenRequest:
     num_sites: int
     seed: int
     folder: Path | None
+
+    def folder_for(self, dataset: str) -> Path:
+        """Return the folder, of a dataset that needs one; raises DataError."""
+        if self.folder is None:
+            raise DataError(self.site, f"the {dataset} dataset needs a folder: set trainers[].data, or --data-root")
+        return self.folder
 
 
 def open_dataset(name: str, parameters: Mapping[str, Any], request: OpenRequest) -> SiteData:

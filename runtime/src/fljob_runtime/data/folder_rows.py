@@ -18,14 +18,12 @@ class FolderRows(LabelledRows):
     needs_folder: ClassVar[bool] = True
 
     def __init__(self, parameters: NoParameters, request: OpenRequest) -> None:  # noqa: ARG002 - one signature for all
-        if request.folder is None:
-            problem = f"the {self.NAME} dataset needs a folder: set trainers[].data, or --data-root"
-            raise DataError(request.site, problem)
-        manifest = read_manifest(request.folder)
+        folder = request.folder_for(self.NAME)
+        manifest = read_manifest(folder)
         if manifest.negatives_per_positive or not manifest.num_classes:
             problem = f"holds dataset {manifest.dataset!r} without labels, not {self.NAME} data"
-            raise DataError(request.folder, problem)
-        tables = read_tables(request.folder, manifest)
+            raise DataError(folder, problem)
+        tables = read_tables(folder, manifest)
         self.schema = manifest.schema
         names = manifest.columns
         self._train = Examples({name: tables.train[name] for name in names}, tables.train["label"])

@@ -39,21 +39,20 @@ class MovieLens(SiteData):
     needs_folder: ClassVar[bool] = True
 
     def __init__(self, parameters: MovieLensParameters, request: OpenRequest) -> None:
-        if request.folder is None:
-            raise DataError(request.site, "the movielens dataset needs a folder: set trainers[].data, or --data-root")
-        manifest = read_manifest(request.folder)
-        tables = read_tables(request.folder, manifest)
+        folder = request.folder_for("movielens")
+        manifest = read_manifest(folder)
+        tables = read_tables(folder, manifest)
         if manifest.negatives_per_positive == 0:
-            raise DataError(request.folder, f"holds dataset {manifest.dataset!r} with labels, not movielens positives")
+            raise DataError(folder, f"holds dataset {manifest.dataset!r} with labels, not movielens positives")
         self.schema = manifest.schema
         if "item" in self.schema.any_ids:
-            raise DataError(request.folder, "items have any ids; negatives are drawn from items 0 to n - 1 only")
+            raise DataError(folder, "items have any ids; negatives are drawn from items 0 to n - 1 only")
         self._users, self._items = tables.train["user"], tables.train["item"]
         self._negatives = parameters.negatives
         try:
             self._positives = Positives(self._users, self._items, self.schema.num_ids("item"))
         except ValueError as error:
-            raise DataError(request.folder, str(error)) from error
+            raise DataError(folder, str(error)) from error
         self._held_out = _held_out(tables)
 
     @property

@@ -38,12 +38,11 @@ class SessionData(LabelledRows):
     needs_folder: ClassVar[bool] = True
 
     def __init__(self, parameters: NoParameters, request: OpenRequest) -> None:  # noqa: ARG002 - one signature for all
-        if request.folder is None:
-            raise DataError(request.site, "the sessions dataset needs a folder: set trainers[].data, or --data-root")
-        manifest = read_manifest(request.folder)
+        folder = request.folder_for("sessions")
+        manifest = read_manifest(folder)
         if COLUMN not in manifest.sequences:
-            raise DataError(request.folder, f"holds dataset {manifest.dataset!r}, which has no sessions")
-        tables = read_tables(request.folder, manifest)
+            raise DataError(folder, f"holds dataset {manifest.dataset!r}, which has no sessions")
+        tables = read_tables(folder, manifest)
         self.schema = manifest.schema
         self._train, self._held_out = unlabelled(tables.train[COLUMN]), HeldOut(unlabelled(tables.test[COLUMN]))
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from pydantic import Field
@@ -36,9 +37,9 @@ class Classifier(RecommenderModel):
         """Return the scores of all classes [B, C], and the labels [B]."""
         return self.scores(batch), labels
 
+    @abstractmethod
     def scores(self, batch: Batch) -> Tensor:
         """Return the score of each class: columns [B, ...] -> [B, C]."""
-        raise NotImplementedError
 
 
 @register(RegistryKind.MODEL, "softmax", NoParameters)

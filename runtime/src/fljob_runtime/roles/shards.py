@@ -181,10 +181,14 @@ class ShardKeeper:
                 self._lose(str(error))
             return
         self._missed = 0
-        if self._boots and self._boots != tuple(state.boot_id for state in states):
+        if self._began_anew(states):
             self._lose("a server was started anew")
         else:
             self._collect(states)
+
+    def _began_anew(self, states: Sequence[ShardState]) -> bool:
+        """Return whether a shard is another process than at the last restore."""
+        return bool(self._boots) and self._boots != tuple(state.boot_id for state in states)
 
     def _lose(self, reason: str) -> None:
         _log.warning("event=server_lost message=%s", reason)
@@ -285,7 +289,7 @@ class ShardKeeper:
         deadline = time.monotonic() + limit_s
         while self._pending != NO_VERSION:
             states = self._servers.state(deadline_s=self._limits.state_s)
-            if self._boots and self._boots != tuple(state.boot_id for state in states):
+            if self._began_anew(states):
                 version, self._boots, self._pending = self._pending, (), NO_VERSION
                 raise UnreachableError(f"a server was started anew before version {version} was written by all")
             self._collect(states)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fljob_api.spec import FLJobSpec, Schedule
+from fljob_api.optimizer import Schedule
+from fljob_api.spec import FLJobSpec
 from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, LocalStart
 from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from fljob_api.spec import Schedule, ScheduleName
+from fljob_api.optimizer import Schedule, ScheduleName
 
 
 def factor(schedule: Schedule | None, train_round: int) -> float:

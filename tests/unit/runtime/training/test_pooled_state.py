@@ -11,7 +11,7 @@ import torch
 from unit.runtime.training.keyed import pair
 from unit.runtime.training.tiny import trainer
 
-from fljob_api.spec import Schedule
+from fljob_api.optimizer import Schedule
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import ModelState
 from fljob_runtime.training import pooled_state

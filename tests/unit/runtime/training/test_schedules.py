@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from unit.runtime.training.tiny import trainer
 
-from fljob_api.spec import Schedule
+from fljob_api.optimizer import Schedule
 from fljob_api.strategy import Mode, StrategySpec
 from fljob_runtime.training.schedules import factor
 from fljob_runtime.training.stepwise import ReplicaRound, stepwise_round
