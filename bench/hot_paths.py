@@ -115,7 +115,7 @@ def geo(scratch: Path, rows: int) -> Iterator[Step]:
     zipf, shards = Zipf(rows), Shards(rows, 2, scratch, geo=True)
     for _ in range(REPEATS):
         sent = shards.sent(zipf.batch(TOUCHED * rows // ROWS))
-        yield lambda sent=sent: shards.add(shards.receive(sent))
+        yield lambda sent=sent: shards.add(shards.take(sent))
 
 
 def report(_: Path, __: int) -> Iterator[Step]:

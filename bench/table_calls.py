@@ -82,7 +82,7 @@ class Shards:
         self.commit(self.stage(self.sent(initial(num_rows))))
         if geo:
             self._round = 1
-            self.add(self.receive(self.sent(Zipf(num_rows).batch(100))))  # makes the round's copy of the table
+            self.add(self.take(self.sent(Zipf(num_rows).batch(100))))  # makes the round's copy of the table
 
     def sent(self, batch: Batch) -> Sent:
         """Return what a client sends of a batch to each shard: its own work, not the server's."""
@@ -124,9 +124,14 @@ class Shards:
             take_in(chunks, intakes[-1])
         return intakes
 
-    def add(self, received: list[Intake]) -> None:
+    def take(self, sent: Sent) -> list[Staged]:
+        """Receive and check one trainer's contribution to the round."""
+        received = zip(self._shards, self.receive(sent), strict=True)
+        return [shard.close_exchange(intake) for shard, intake in received]
+
+    def add(self, received: list[Staged]) -> None:
         """Apply a contribution to the round's values, as Geo does at once; nothing is asked for."""
         self._sequence += 1
         asked = Exchange("a", self._sequence, 1, 1.0, last=False, wanted={}, dense=False)
-        for shard, intake in zip(self._shards, received, strict=True):
-            shard.exchange(asked, self._round, intake)
+        for shard, staged in zip(self._shards, received, strict=True):
+            shard.exchange(asked, self._round, staged)

@@ -1,6 +1,6 @@
 """The server's tables beside torch's primitives, in one process and then over gRPC. `make bench-tables`.
 
-    python bench/tables.py [--rows 1000000 10000000] [--batches 1000 10000 100000] [--shards 1 2] [--repeats 7]
+    python bench/tables.py [--rows 1000000 10000000] [--batches 1000 4096 10000 100000] [--shards 1 2] [--repeats 7]
 
 Tables are float32 [rows, 32]; batches hold Zipf ids, sorted and unique, other ones each time. In process every figure
 stands beside torch's index_select and index_add_ on a table of its own, one thread, in turn: which of the
@@ -108,9 +108,9 @@ class InProcess:
             batch, table = self._zipf.batch(self._size), self._table
             sent = shards.sent(batch)
             ids, values = torch.from_numpy(batch.ids), torch.from_numpy(batch.values)
-            intakes, received = _timed(partial(shards.receive, sent))
+            staged, received = _timed(partial(shards.take, sent))
             add = partial(table.index_add_, 0, ids, values)
-            added, theirs = self._both(number, partial(shards.add, intakes), add)
+            added, theirs = self._both(number, partial(shards.add, staged), add)
             if number:
                 self._note("Geo's add", added, theirs)
                 self._note("receive + Geo's add", _sum(received, added), theirs)
@@ -210,7 +210,7 @@ def main() -> None:
     """Measure, print."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     flags.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
-    flags.add_argument("--batches", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    flags.add_argument("--batches", type=int, nargs="+", default=[1_000, 4_096, 10_000, 100_000])
     flags.add_argument("--shards", type=int, nargs="+", default=[1, 2])
     flags.add_argument("--repeats", type=int, default=7)
     flags.add_argument("--calls", type=int, default=100, help="of each kind over gRPC")

@@ -67,7 +67,7 @@ def exchange(
     intake = shard.open_exchange(header(payload, round_, trainer, of=of, attempt=sequence))
     for array in payload.arrays:
         intake.write(np.ascontiguousarray(array).tobytes())
-    return shard.exchange(Exchange(trainer, sequence, **asked), round_, intake)  # type: ignore[arg-type]
+    return shard.exchange(Exchange(trainer, sequence, **asked), round_, shard.close_exchange(intake))  # type: ignore[arg-type]
 
 
 def commit(shard: Shard, round_: int, *staged: Staged, **changes: Any) -> str:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,12 +135,12 @@ class ModelLayout:
         """Return the specs of one kind and scope, in layout order."""
         return tuple(s for s in self.specs if s.kind is kind and s.scope is scope)
 
-    @property
+    @cached_property
     def shared_dense(self) -> tuple[ParamSpec, ...]:
         """Return the shared dense parameters, in layout order."""
         return self.select(Kind.DENSE, Scope.SHARED)
 
-    @property
+    @cached_property
     def shared_tables(self) -> tuple[ParamSpec, ...]:
         """Return the shared tables, plain and keyed, in layout order."""
         return tuple(s for s in self.specs if s.kind is not Kind.DENSE and s.scope is Scope.SHARED)
@@ -149,7 +150,7 @@ class ModelLayout:
         """Return the layout of the model's own parameters, without what an algorithm keeps beside them."""
         return ModelLayout(tuple(spec for spec in self.specs if BESIDE not in spec.name))
 
-    @property
+    @cached_property
     def dense_size(self) -> int:
         """Return the number of elements of the shared dense vector."""
         return sum(spec.size for spec in self.shared_dense)
@@ -196,7 +197,7 @@ class ModelLayout:
             raise LayoutError(f"not a model layout: {error}") from error
         return cls(specs)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return the sha256 of the canonical form."""
         return hashlib.sha256(self.to_json()).hexdigest()

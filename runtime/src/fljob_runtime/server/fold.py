@@ -64,9 +64,9 @@ class FoldedRows:
 
 def fold_dense(vectors: Sequence[Float32Array], weights: Sequence[float]) -> Float32Array:
     """Return Σ wᵢxᵢ / Σ wᵢ of float32 vectors [K], added in the order given."""
-    if len(vectors) == 1 and _comes_back(np.array(weights)):
-        return vectors[0].copy()
     size = vectors[0].size
+    if size == 0 or (len(vectors) == 1 and _comes_back(np.array(weights))):
+        return vectors[0].copy()
     mean = np.empty(size, np.float32)
     for start in range(0, size, _BLOCK_ELEMENTS):
         block = slice(start, min(start + _BLOCK_ELEMENTS, size))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def advance(model: ShardModel, config: ShardConfig, updates: Sequence[Staged]) -> None:
     """Make the next version of a model from updates, or the first one from initial values."""
-    averaging, share = (config.averaging, config.buffer_share) if model.versions else (FEDAVG, 1.0)
+    averaging, share = (config.averaging, config.buffer_share) if model.newest >= 0 else (FEDAVG, 1.0)
     mean = RoundMean(updates, config.weighting, config.row_averaging, averaging, share=share)
-    old = model.dense(model.newest) if model.versions else None
-    slots = model.slots(model.newest) if model.versions else ()
+    old = model.dense(model.newest) if model.newest >= 0 else None
+    slots = () if old is None else model.slots(model.newest)
     dense = mean.dense(old, model.layout, (config.shard, config.num_shards))
     stepping = config.optimizer is not None and old is not None
     rows = {
@@ -47,7 +47,7 @@ def append(
     model: ShardModel, dense: Float32Array, rows: Mapping[str, FoldedRows], slots: Sequence[Float32Array]
 ) -> None:
     """Make the next version of a dense range and changed rows, or the first one of all rows."""
-    first = not model.versions
+    first = model.newest < 0
     changed = [array for part in rows.values() for array in part.arrays]
     before = model.layout.digest if first else model.digest(model.newest)
     digest = digest_of([dense, *changed], previous=before)

@@ -225,16 +225,23 @@ class Shard:
         self._require_live(header.round)
         return self.open_push(header)
 
-    def exchange(self, asked: Exchange, round_: int, intake: Intake | None) -> Answer:
-        """Apply a received contribution, if there is one, and return values. Raises TransportError."""
-        if intake is None:
-            return self._require_live(round_).exchange(asked, None)
+    def close_exchange(self, intake: Intake) -> Staged:
+        """Check a received contribution. Raises TransportError."""
         try:
             staged = intake.finish(self.model().locate)
-            self.work.took(staged)
+        except MalformedError:
+            intake.abort()
+            raise
+        self.work.took(staged)
+        return staged
+
+    def exchange(self, asked: Exchange, round_: int, staged: Staged | None) -> Answer:
+        """Apply a checked contribution, if there is one, and return values. Raises TransportError."""
+        try:
             return self._require_live(round_).exchange(asked, staged)
         except (MalformedError, StaleError):
-            intake.abort()
+            if staged is not None:
+                staged.buffers.free()
             raise
 
     def _require_live(self, round_: int) -> LiveRound:

@@ -18,7 +18,9 @@ from fljob_runtime.server.placement import owned_ids
 from fljob_runtime.server.staging import check_sorted
 
 _SWAP_ELEMENTS = 1 << 15
+_NOTED_AT_ONCE = 1 << 16  # rows
 NO_IDS: Int64Array = np.empty(0, np.int64)
+NO_VERSIONS: Int32Array = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,14 @@ class Waiting:
 class Overwritten:
     """Rows of one table as they were before a commit.
 
-    keys [n], sorted; parts: values [n, D], then the optimizer's state of them; versions [n]: which had changed each.
-    Of a keyed table also the keys of rows that were not there, sorted, and what was changed of who waits, 0 touches
+    keys [n], sorted; parts: values [n, D], then the optimizer's state of them. Of a keyed table also which versions had
+    changed each [n], the keys of rows that were not there, sorted, and what was changed of who waits, 0 touches
     standing for who did not.
     """
 
     keys: Int64Array
     parts: tuple[Float32Array, ...]
-    versions: Int32Array
+    versions: Int32Array = field(default_factory=lambda: NO_VERSIONS)
     made: Int64Array = field(default_factory=lambda: NO_IDS)
     waiting: Waiting | None = None
 
@@ -49,8 +51,7 @@ class Overwritten:
 class RowTable:
     """The rows of a table of shape (num_rows, D) that a shard holds, in id order. A row's key is its position.
 
-    parts: values [N, D], and once installed the arrays of the server optimizer's state. versions: int32 [N], the last
-    version that changed the row.
+    parts: values [N, D], and once installed the arrays of the server optimizer's state.
     """
 
     def __init__(self, spec: ParamSpec, shard: int, num_shards: int, slots: Sequence[float] = ()) -> None:
@@ -60,7 +61,7 @@ class RowTable:
         self._owned = None if num_shards == 1 else owned
         self._ranks = None if num_shards == 1 else _Ranks(owned, spec.shape[0])
         self.parts: list[Float32Array] = [np.zeros((owned.size, spec.dim), np.float32)]
-        self.versions: Int32Array = np.zeros(owned.size, np.int32)
+        self._changes = _Changes(owned.size, 0)
         self._idle: Float32Array | None = None
 
     def locate(self, ids: Int64Array) -> Int64Array:
@@ -83,10 +84,10 @@ class RowTable:
         given = [*parts] or self.parts[:1]  # a shard that holds no row of a table is given none
         fresh = (np.full(given[0].shape, fill, np.float32) for fill in self._slots[len(given) - 1 :])
         self.parts = [*given, *fresh]
-        self.versions = np.full(len(given[0]), version, np.int32)
+        self._changes = _Changes(len(given[0]), version)
 
     def __len__(self) -> int:
-        return len(self.versions)
+        return len(self.parts[0])
 
     def keys(self) -> Int64Array:
         """Return the keys of all rows."""
@@ -105,13 +106,13 @@ class RowTable:
             keys, old = rows.positions, (rows.values, *rows.state)
         for part, values, kept in zip(self.parts, (rows.values, *rows.state), old, strict=False):
             _swap(part, keys, values, kept)
-        versions = self.versions.take(keys)
-        self.versions[keys] = version
-        return Overwritten(keys, old, versions)
+        self._changes.add(version, keys)
+        return Overwritten(keys, old)
 
     def forget(self, old: Overwritten) -> None:
-        """Take back what `swap` returned; its memory serves again: fresh memory costs as much as the copy into it."""
+        """Take back what `swap` returned first; its memory serves again: fresh memory costs as much as the copy."""
         self._idle = old.parts[0]
+        self._changes.settle()
 
     def _memory(self, num_rows: int) -> Float32Array:
         """Return room for rows: what was taken back last, if it is large enough and not much too large."""
@@ -121,14 +122,14 @@ class RowTable:
         return np.empty((num_rows, self.spec.dim), np.float32)
 
     def put_back(self, old: Overwritten) -> None:
-        """Undo a swap."""
+        """Undo the last swap."""
         for part, values in zip(self.parts, old.parts, strict=False):
             part[old.keys] = values
-        self.versions[old.keys] = old.versions
+        self._changes.undo()
 
     def row_versions(self, keys: Int64Array) -> Int32Array:
         """Return which version changed each row last, int32 [n]."""
-        return self.versions.take(keys)
+        return self._changes.last(keys)
 
     def fresh(self, part: int, keys: Int64Array) -> Float32Array:
         """Return one part of rows that are not there: a plain table has all of its rows."""
@@ -136,7 +137,50 @@ class RowTable:
 
     def changed_since(self, version: int) -> Int64Array:
         """Return the keys of the rows that a later version has changed, sorted."""
-        return np.flatnonzero(self.versions > version)
+        return self._changes.since(version)
+
+
+class _Changes:
+    """Which version changed each of N rows last: an array, and a log of what is not in it yet.
+
+    What may be undone stays in the log, and what may not goes to the array many commits at a time: in the cache then.
+    """
+
+    def __init__(self, num_rows: int, version: int) -> None:
+        self._versions: Int32Array = np.full(num_rows, version, np.int32)
+        self._log: list[tuple[int, Int64Array]] = []
+        self._num_settled = 0
+        self._room = _NOTED_AT_ONCE
+
+    def add(self, version: int, keys: Int64Array) -> None:
+        """Note that a version, the newest, changed these rows."""
+        self._log.append((version, keys))
+
+    def undo(self) -> None:
+        """Forget the newest change."""
+        self._log.pop()
+
+    def settle(self) -> None:
+        """Say that the oldest of the changes that can be undone no longer can."""
+        self._room -= self._log[self._num_settled][1].size
+        self._num_settled += 1
+        if self._room < 0:
+            for version, keys in self._log[: self._num_settled]:
+                self._versions[keys] = version
+            del self._log[: self._num_settled]
+            self._num_settled, self._room = 0, _NOTED_AT_ONCE
+
+    def last(self, keys: Int64Array) -> Int32Array:
+        """Return the version that changed each row last, int32 [n]."""
+        versions = self._versions.take(keys)
+        for version, changed in self._log:
+            versions[np.isin(keys, changed)] = version
+        return versions
+
+    def since(self, version: int) -> Int64Array:
+        """Return the rows that versions after this one changed, sorted."""
+        later = [changed for number, changed in self._log if number > version]
+        return np.unique(np.concatenate([np.flatnonzero(self._versions > version), *later]))
 
 
 def _swap(table: Float32Array, keys: Int64Array, values: Float32Array, old: Float32Array) -> None:

@@ -115,14 +115,16 @@ def answer_exchange(shard: Shard, messages: Iterator[bytes], require: Callable[[
     require(header.trainer)
     wanted = located(shard.model(), chunk.exchange.wanted)
     asked = _exchange(header, chunk.exchange, wanted)  # before there is anything to give back
-    intake = shard.open_exchange(header) if chunk.exchange.sequence else None
-    if intake is not None:
+    staged = None
+    if chunk.exchange.sequence:
+        intake = shard.open_exchange(header)
         take_in(messages, intake)
+        staged = shard.close_exchange(intake)
     elif next(messages, None) is not None:
         raise MalformedError("an exchange with number 0 holds no data")
-    answer = shard.exchange(asked, header.round, intake)
+    answer = shard.exchange(asked, header.round, staged)
     num_bytes = sum(block.num_bytes for block in header.blocks)
-    return Answered(answer, tuple(wanted), intake is not None, num_bytes)
+    return Answered(answer, tuple(wanted), staged is not None, num_bytes)
 
 
 def _exchange(header: PushHeader, asked: pb.ExchangeHeader, wanted: Mapping[str, Int64Array]) -> Exchange:

@@ -40,13 +40,14 @@ def exchange(
 ) -> Answer:
     """Exchange as the service would; values of ITEM are asked for."""
     asked: dict[str, object] = {"members": 1, "share": 1.0, "last": False, "wanted": {"items": ITEM}, **changes}
-    intake = None
+    staged = None
     if state is not None:
         (payload,) = encode_update(LAYOUT, state, 1)
         intake = shard.open_exchange(header(payload, round_, trainer, attempt=sequence))
         for array in payload.arrays:
             intake.write(np.ascontiguousarray(array).tobytes())
-    return shard.exchange(Exchange(trainer, sequence, **asked), round_, intake)  # type: ignore[arg-type]
+        staged = shard.close_exchange(intake)
+    return shard.exchange(Exchange(trainer, sequence, **asked), round_, staged)  # type: ignore[arg-type]
 
 
 def cut(shard: Shard, *trainers: str, round_: int = 1) -> CommitResult:
