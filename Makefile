@@ -19,9 +19,10 @@ install: .venv/.installed ## make .venv with all rooms and tools
 run: install ## train the main job here: ten sites, one process each, with a report at the end
 	$(BIN)/fljob run examples/synthetic-ten-sites/fljob.yaml --compare-pooled
 
+WORKERS ?= 2
 .PHONY: test
-test: install ## run the tests; those on a real cluster too with FLJOB_TEST_CLUSTER=1 or KUBECONFIG
-	$(BIN)/python -m pytest $(ARGS)
+test: install ## run the tests, WORKERS at a time; those on a real cluster too with FLJOB_TEST_CLUSTER=1 or KUBECONFIG
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: install ## run only the tests on a real cluster (as root on Linux, or KUBECONFIG)
