@@ -98,6 +98,10 @@ profile: install ## the functions that cost most CPU on each hot path: ARGS="--p
 bench-sessions: install ## GRU4Rec's training beside a plain PyTorch loop and beside batches with a step after every event (minutes)
 	$(BIN)/python bench/sessions.py $(ARGS)
 
+.PHONY: bench-models
+bench-models: install ## every built-in model's training beside a plain PyTorch loop on the same batches: ARGS="--only mf softmax --repeats 5"
+	$(BIN)/python bench/models.py $(ARGS)
+
 .PHONY: bench-flower
 bench-flower: install ## a warm round beside Flower's simulation, in turn: ARGS="--flower-venv DIR --install"
 	$(BIN)/python bench/flower.py $(ARGS)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fljob_api.catalog import built_in
+
 BENCH = Path(__file__).parents[2] / "bench"
 LIMIT_S = 280
 
@@ -48,6 +50,12 @@ def test_training_on_sessions_is_measured_beside_a_plain_loop() -> None:
     )
     assert set(value["rates"]) == {"plain loop", "our trainer", "a step each event"}
     assert all(rate > 0 for rates in value["rates"].values() for rate in rates)
+
+
+def test_every_model_is_trained_beside_the_same_in_plain_pytorch() -> None:
+    models = figures("models.py", "--scale", "0.02", "--repeats", "1")["models"]
+    assert {name.split()[0] for name in models} == set(built_in().kinds["models"])
+    assert all(value["difference"] < 1e-4 and value["cpu_ratio"][0] > 0 for value in models.values())
 
 
 def test_codecs_are_measured_beside_none() -> None:

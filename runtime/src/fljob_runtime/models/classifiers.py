@@ -59,7 +59,7 @@ class Softmax(Classifier):
     def scores(self, batch: Batch) -> Tensor:
         """Return the score of each class: columns [B, ...] -> [B, C]."""
         numbers = [batch[name].reshape(len(batch[name]), -1) for name in self.columns]
-        return self.output(torch.cat(numbers, 1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        return self.output(numbers[0] if len(numbers) == 1 else torch.cat(numbers, 1))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 class CnnParameters(ParametersModel):

@@ -15,7 +15,8 @@ from torch import Tensor
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.training.measures import Known, Measure, joined
 
-SAMPLED_PREDICTIONS = 65_536
+SAMPLED_PREDICTIONS = 32_768  # of more, the metrics would take a twentieth of a small model's training
+_MEASURED_AT_A_TIME = 1 << 16  # numbers of outputs: few calls for small batches, and all of them in the cache
 PROGRESS_EVERY_BATCHES = 64
 
 
@@ -48,7 +49,9 @@ class TrainRecord:
         self._total = total
         self._on_progress = on_progress
         self._every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
-        self._sampled: list[Known] = []  # what is kept of some batches
+        self._waiting: list[Known] = []  # outputs and targets of some batches, not measured yet
+        self._size = 0  # of those outputs
+        self._sampled: list[Known] = []  # what is kept of the others
         self._told = self._steps = self._done = 0
         self._window = torch.zeros(())  # sum of the losses since the last report
 
@@ -56,11 +59,12 @@ class TrainRecord:
         """Take in one batch. Raises DivergedError when the losses since the last report are not finite."""
         self._window += loss.detach()
         if self._steps % self._every == 0:
-            self._sampled.append(self._measure.known(outputs, targets, trained=True))
+            self._keep(outputs.detach(), targets)
         self._steps += 1
         self._done += samples
         if self._steps % PROGRESS_EVERY_BATCHES == 0:
             mean = self._finite() / PROGRESS_EVERY_BATCHES
+            self._measured()
             recent = self._sampled[self._told :]
             auc = self._measure.auc(joined(recent)) if recent else math.nan
             self._on_progress(TrainProgress(self._done, self._total, mean, auc))
@@ -74,12 +78,33 @@ class TrainRecord:
     def sums(self) -> MetricSums:
         """Return metrics over the sampled predictions. Raises DivergedError when a loss or score is not finite."""
         self._finite()
+        self._measured()
         if not self._sampled:
             return MetricSums()
         try:
             return self._measure.sums(joined(self._sampled))
         except MetricsError as error:
             raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
+
+    def _keep(self, outputs: Tensor, targets: Tensor) -> None:
+        if (
+            self._waiting and outputs.shape[1:] != self._waiting[0][0].shape[1:]
+        ):  # candidates, of which each batch has its own
+            self._measured()
+        self._waiting.append((outputs, targets))
+        self._size += outputs.numel()
+        if self._size >= _MEASURED_AT_A_TIME:
+            self._measured()
+
+    def _measured(self) -> None:
+        """Keep what the measure keeps of the batches that wait."""
+        if not self._waiting:
+            return
+        outputs, targets = (
+            parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*self._waiting, strict=True)
+        )
+        self._sampled.append(self._measure.known(outputs, targets, trained=True))
+        self._waiting, self._size = [], 0
 
     def _finite(self) -> float:
         value = float(self._window)
