@@ -72,6 +72,7 @@ class PooledTraining:
         record = TrainRecord(plan.client, trainer.measure, len(examples), on_progress)
         record.skip(self.batch * plan.batch_size)
         trainer.model.train()
+        trainer.model.prepare(examples.columns)
         for batch, labels in batches(examples, plan.batch_size, self.batch * plan.batch_size):
             if stop():
                 return False
