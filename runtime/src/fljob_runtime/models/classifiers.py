@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import Widths, linear
+from fljob_runtime.models.layers import DropoutRate, Widths, dropped, linear
 from fljob_runtime.models.tasks import Classes, Task
 from fljob_runtime.registry import NoParameters, ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema, SchemaError
@@ -69,6 +69,9 @@ class CnnParameters(ParametersModel):
     kernel: int = Field(5, ge=1, le=64, description="Rows and columns of a convolution.")
     padding: bool = Field(default=True, description="Whether a convolution keeps the size of a picture.")
     dense: int = Field(2048, ge=0, le=65_536, description="Width of the layer before the classes; 0: no such layer.")
+    dropout: DropoutRate = Field(
+        0.0, description="Share of what the last layer reads that a training batch leaves out."
+    )
 
 
 @register(RegistryKind.MODEL, "cnn", CnnParameters)
@@ -77,6 +80,7 @@ class Cnn(Classifier):
 
     def __init__(self, parameters: CnnParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__(schema)
+        self.dropout = parameters.dropout
         self.column, (maps, *size) = _pictures(schema)
         self.convolutions = nn.ModuleList()
         self.evaluation_batch = max(1, _EVALUATED_VALUES // (max(maps, *parameters.channels) * math.prod(size)))
@@ -104,7 +108,7 @@ class Cnn(Classifier):
         hidden = hidden.flatten(1)
         if hasattr(self, "dense"):
             hidden = torch.relu(self.dense(hidden))
-        return self.output(hidden)  # type: ignore[no-any-return]  # nn.Module calls are untyped
+        return self.output(dropped(hidden, self.dropout, training=self.training))  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 def _pictures(schema: Schema) -> tuple[str, tuple[int, ...]]:

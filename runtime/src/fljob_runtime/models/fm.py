@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import Tower, Widths, embedding, linear
+from fljob_runtime.models.layers import DropoutRate, Tower, Widths, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema
 
@@ -28,6 +28,7 @@ class DeepFmParameters(FmParameters):
     """Parameters of `deepfm`. layers: widths of the hidden layers over all embeddings side by side."""
 
     layers: Widths = (64, 32)
+    dropout: DropoutRate = Field(0.0, description="Share of the hidden values that a training batch leaves out.")
 
 
 @register(RegistryKind.MODEL, "fm", FmParameters)
@@ -85,7 +86,8 @@ class DeepFm(Fm):
 
     def __init__(self, parameters: DeepFmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__(parameters, schema, generator)
-        self.tower = Tower(self.num_fields * parameters.factors, parameters.layers, generator)
+        inputs = self.num_fields * parameters.factors
+        self.tower = Tower(inputs, parameters.layers, generator, dropout=parameters.dropout)
         self.output = linear(parameters.layers[-1], 1, generator)
 
     def logits(self, batch: Batch) -> Tensor:

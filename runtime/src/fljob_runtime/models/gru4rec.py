@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy, linear, logsigmoid
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from fljob_runtime.models.base import Batch
-from fljob_runtime.models.layers import embedding
+from fljob_runtime.models.layers import DropoutRate, dropped, embedding
 from fljob_runtime.models.sequences import SequenceModel
 from fljob_runtime.models.tasks import NextItem
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
@@ -53,6 +53,7 @@ class Gru4RecParameters(ParametersModel):
     hidden: int = Field(100, ge=1, le=4096, description="Width of the state.")
     num_layers: int = Field(1, ge=1, le=8)
     tied: bool = Field(False, description="Whether items are scored by their embeddings, which are then dense.")
+    dropout: DropoutRate = Field(0.0, description="Share of each layer's states that a training batch leaves out.")
     loss: Loss = Loss.CROSS_ENTROPY
     num_samples: int = Field(2048, ge=0, le=1_000_000)
     alpha: float = Field(0.75, ge=0.0, le=1.0)
@@ -77,7 +78,8 @@ class Gru4Rec(SequenceModel):
         p = self._p = parameters
         self.task = NextItem(sampled=p.loss is not Loss.CROSS_ENTROPY)
         self.embedding = embedding(self.num_items, p.embedding_dim, generator, INITIAL_STD)
-        gru = nn.GRU(p.embedding_dim, p.hidden, p.num_layers, batch_first=True, device="meta")
+        between = p.dropout if p.num_layers > 1 else 0.0  # behind the last layer it is here
+        gru = nn.GRU(p.embedding_dim, p.hidden, p.num_layers, batch_first=True, dropout=between, device="meta")
         self.gru = gru.to_empty(device="cpu")
         for value in self.gru.parameters():
             nn.init.uniform_(value, -1.0 / math.sqrt(p.hidden), 1.0 / math.sqrt(p.hidden), generator=generator)
@@ -93,8 +95,7 @@ class Gru4Rec(SequenceModel):
 
     def states(self, items: Tensor) -> Tensor:
         """Return the state after each item: [B, T] -> [B, T, H]."""
-        found: Tensor = self.gru(self.embedding(items))[0]
-        return found
+        return dropped(self.gru(self.embedding(items))[0], self._p.dropout, training=self.training)
 
     def known(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states before each next item and those items, [B, T] -> [E, H], [E]: all first ones, all second …
@@ -113,7 +114,7 @@ class Gru4Rec(SequenceModel):
         inputs = PackedSequence(
             self.embedding(taken.data), taken.batch_sizes, taken.sorted_indices, taken.unsorted_indices
         )
-        return self.gru(inputs)[0].data, wanted.data
+        return dropped(self.gru(inputs)[0].data, self._p.dropout, training=self.training), wanted.data
 
     def scores(self, states: Tensor) -> Tensor:
         """Return the score of each item as the next one: [E, H] -> [E, V]."""

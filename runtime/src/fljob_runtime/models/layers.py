@@ -1,4 +1,8 @@
-"""Layers whose initial values come from a generator, and how a manifest writes widths. Used by the other models."""
+"""Layers whose initial values come from a generator, dropout, and how a manifest writes widths and rates.
+
+Used by the other models. What dropout leaves out is drawn by torch's own generator, which training sets before each
+mini-batch (`LocalTrainer.backward`), so that a batch that is trained again leaves out the same.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Annotated
 import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def _split(value: object) -> object:
@@ -19,6 +24,8 @@ Widths = Annotated[
     BeforeValidator(_split),
     Field(min_length=1, max_length=16, json_schema_extra={"type": ["string", "integer"]}),
 ]
+
+DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Embedding(nn.Embedding):
@@ -44,15 +51,25 @@ def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
 
 
 class Tower(nn.Module):
-    """Layers of the given widths with a ReLU behind each: [B, inputs] -> [B, last width]."""
+    """Layers of the given widths, a ReLU and dropout behind each: [B, inputs] -> [B, last width]."""
 
-    def __init__(self, inputs: int, widths: tuple[int, ...], generator: torch.Generator) -> None:
+    def __init__(
+        self, inputs: int, widths: tuple[int, ...], generator: torch.Generator, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
+        self.dropout = dropout
         pairs = zip((inputs, *widths[:-1]), widths, strict=True)
         self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairs)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Pass [B, inputs] through all layers."""
         for layer in self.layers:
-            hidden = torch.relu(layer(hidden))
+            hidden = dropped(torch.relu(layer(hidden)), self.dropout, training=self.training)
         return hidden
+
+
+def dropped(values: Tensor, rate: float, *, training: bool) -> Tensor:
+    """Return the values without a share `rate` of them, the others greater by 1 / (1 - rate); all as they are outside
+    training (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html).
+    """
+    return functional.dropout(values, rate) if training and rate else values

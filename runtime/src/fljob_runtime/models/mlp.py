@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import Tower, Widths, embedding, linear
+from fljob_runtime.models.layers import DropoutRate, Tower, Widths, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema, SchemaError
 
@@ -27,6 +27,7 @@ class MlpParameters(ParametersModel):
     embedding_dim: int = Field(16, ge=1, le=4096)
     layers: Widths = (256, 128)
     wide: bool = Field(default=False, description="Whether a weight of each id and number is added to the score.")
+    dropout: DropoutRate = Field(0.0, description="Share of the hidden values that a training batch leaves out.")
 
 
 @register(RegistryKind.MODEL, "mlp", MlpParameters)
@@ -45,7 +46,7 @@ class Mlp(RecommenderModel):
             self.weights = nn.ModuleDict({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
             if numbers:
                 self.number_weights = nn.Parameter(torch.zeros(numbers))
-        self.tower = Tower(len(self.ids) * dim + numbers, parameters.layers, generator)
+        self.tower = Tower(len(self.ids) * dim + numbers, parameters.layers, generator, dropout=parameters.dropout)
         self.output = linear(parameters.layers[-1], 1, generator)
 
     def tables(self) -> dict[str, str]:

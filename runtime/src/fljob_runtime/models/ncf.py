@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import Widths, embedding, linear
+from fljob_runtime.models.layers import DropoutRate, Widths, dropped, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema
 
@@ -34,13 +34,16 @@ class NcfParameters(ParametersModel):
     mode: Mode = Mode.NEU_MF
     layers: Widths = (64, 32, 16, 8)
     factors: int = Field(8, ge=1, le=4096, description="Width of the GMF embeddings.")
+    dropout: DropoutRate = Field(0.0, description="Share of the tower's values that a training batch leaves out.")
 
     @model_validator(mode="after")
-    def _even(self) -> NcfParameters:
+    def _fits(self) -> NcfParameters:
         if self.layers[0] % 2:
             raise ValueError(
                 f"layers must begin with an even width (two embeddings side by side), not {self.layers[0]}"
             )
+        if self.dropout and self.mode is Mode.GMF:
+            raise ValueError("dropout is that of the tower, which GMF has not; remove it or choose another mode")
         return self
 
 
@@ -65,6 +68,7 @@ class Ncf(RecommenderModel):
         users, items = schema.num_ids("user"), schema.num_ids("item")
         self.user_embedding = _tables(users, widths, generator)  # [U, F|H]
         self.item_embedding = _tables(items, widths, generator)  # [I, F|H]
+        self.dropout = parameters.dropout
         last = 0
         if "mlp" in widths:
             pairs = zip(parameters.layers[:-1], parameters.layers[1:], strict=True)
@@ -81,7 +85,7 @@ class Ncf(RecommenderModel):
         if "mlp" in self.user_embedding:
             hidden = torch.cat([self.user_embedding["mlp"](users), self.item_embedding["mlp"](items)], 1)  # [B, 2H]
             for layer in self.tower:
-                hidden = torch.relu(layer(hidden))
+                hidden = dropped(torch.relu(layer(hidden)), self.dropout, training=self.training)
             parts.append(hidden)  # [B, last layer]
         features = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return self.output(features).squeeze(1)  # type: ignore[no-any-return]  # nn.Module calls are untyped

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from fljob_runtime.models.layers import Tower, Widths, embedding
+from fljob_runtime.models.layers import DropoutRate, Tower, Widths, embedding
 from fljob_runtime.models.sequences import SequenceModel
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import PADDING, Schema
@@ -28,6 +28,7 @@ class YoutubeDnnParameters(ParametersModel):
 
     embedding_dim: int = Field(64, ge=1, le=4096)
     layers: Widths = (128, 64)
+    dropout: DropoutRate = Field(0.0, description="Share of the hidden values that a training batch leaves out.")
 
 
 @register(RegistryKind.MODEL, "youtube-dnn", YoutubeDnnParameters)
@@ -39,7 +40,7 @@ class YoutubeDnn(SequenceModel):
     def __init__(self, parameters: YoutubeDnnParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__(schema)
         self.embedding = embedding(self.num_items, parameters.embedding_dim, generator, INITIAL_STD)  # [V, F]
-        self.tower = Tower(parameters.embedding_dim, parameters.layers, generator)
+        self.tower = Tower(parameters.embedding_dim, parameters.layers, generator, dropout=parameters.dropout)
         self.output = nn.Parameter(torch.empty(self.num_items, parameters.layers[-1]))  # [V, H]
         nn.init.normal_(self.output, 0.0, INITIAL_STD, generator=generator)
         self.bias = nn.Parameter(torch.zeros(self.num_items))

@@ -7,6 +7,7 @@ uses is a function of (seed, client, round number), so a restarted trainer repea
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRec
 from fljob_runtime.training.schedules import factor
 from fljob_runtime.training.vocabulary import KeyedTables
 
+_DRAWS = 1  # beside the epochs' shuffles, whose seeds have no fourth number
 Correction = Callable[[Batch], None]  # changes the gradients of a mini-batch
 
 
@@ -174,7 +176,8 @@ class LocalTrainer:
             touched[name] = np.flatnonzero(counts)
             weights[name] = counts[touched[name]].astype(np.float64)
         rule = self.plan.algorithm.begin(self._start(touched, rate))
-        metrics = self.fit(examples, optimizer, on_progress, self._correction(rule) if rule else None)
+        record = self.record(train_round, len(examples), on_progress)
+        metrics = self.fit(examples, optimizer, record, self._correction(rule) if rule else None)
         if rule is not None:
             rule.end(math.ceil(len(examples) / self.plan.batch_size))
         self._round_cache = None
@@ -183,18 +186,25 @@ class LocalTrainer:
         self._check_finite(state)
         return LocalUpdate(state, len(examples), metrics)
 
+    def record(
+        self, number: int, num_samples: int, on_progress: Callable[[TrainProgress], None] = silent
+    ) -> TrainRecord:
+        """Return a new record of a round, or of an epoch in one place; `number` counts from 1."""
+        entropy = (self.plan.seed, zlib.crc32(self.plan.client.encode()), number, _DRAWS)
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        return TrainRecord(self.plan.client, self.measure, num_samples, on_progress, seed=seed)
+
     def fit(
         self,
         examples: Examples,
         optimizer: torch.optim.Optimizer,
-        on_progress: Callable[[TrainProgress], None] = silent,
+        record: TrainRecord,
         correct: Correction | None = None,
     ) -> MetricSums:
         """Run the optimizer over the examples once, in their order and in batches; `correct` comes before each step.
 
         The examples are `keyed.mapped`.
         """
-        record = TrainRecord(self.plan.client, self.measure, len(examples), on_progress)
         self.model.train()
         self.model.prepare(examples.columns)
         for batch, labels in batches(examples, self.plan.batch_size):
@@ -228,6 +238,7 @@ class LocalTrainer:
 
     def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> None:
         """Leave the gradients of one batch's mean loss in the parameters. Columns [B, ...], labels [B]."""
+        torch.default_generator.manual_seed(record.batch_seed)
         loss, outputs, targets = self.model.loss(batch, labels)
         for parameter in self._parameters.values():
             parameter.grad = None

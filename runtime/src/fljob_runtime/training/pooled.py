@@ -12,7 +12,7 @@ import numpy as np
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
 from fljob_runtime.metrics.sums import Metrics
 from fljob_runtime.training.local import LocalTrainer, batches
-from fljob_runtime.training.record import TrainProgress, TrainRecord, silent
+from fljob_runtime.training.record import TrainProgress, silent
 from fljob_runtime.training.vocabulary import stretch
 
 
@@ -69,7 +69,7 @@ class PooledTraining:
         stretch(self.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = plan.rate(self.epoch // self._epochs_per_round + 1)
-        record = TrainRecord(plan.client, trainer.measure, len(examples), on_progress)
+        record = trainer.record(self.epoch + 1, len(examples), on_progress)
         record.skip(self.batch * plan.batch_size)
         trainer.model.train()
         trainer.model.prepare(examples.columns)

@@ -44,8 +44,11 @@ def silent(_: TrainProgress) -> None:
 class TrainRecord:
     """Loss and a sample of the predictions of a round's batches."""
 
-    def __init__(self, client: str, measure: Measure, total: int, on_progress: Callable[[TrainProgress], None]) -> None:
-        self._client, self._measure = client, measure
+    def __init__(
+        self, client: str, measure: Measure, total: int, on_progress: Callable[[TrainProgress], None], *, seed: int = 0
+    ) -> None:
+        """total: samples. seed: of what a model draws in this round."""
+        self._client, self._measure, self._seed = client, measure, seed
         self._total = total
         self._on_progress = on_progress
         self._every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
@@ -70,6 +73,11 @@ class TrainRecord:
             self._on_progress(TrainProgress(self._done, self._total, mean, auc))
             self._told = len(self._sampled)
             self._window.zero_()
+
+    @property
+    def batch_seed(self) -> int:
+        """Return the seed of what a model draws in the next batch: it follows from the place in the round."""
+        return (self._seed + self._done) % 2**32
 
     def skip(self, samples: int) -> None:
         """Count samples that were trained before this record began."""

@@ -18,7 +18,7 @@ from torch import nn
 from fljob_api.strategy import Mode, StrategySpec
 from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ModelState, RowSet, Scope
 from fljob_runtime.training.local import LocalTrainer, LocalUpdate, batches
-from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
+from fljob_runtime.training.record import DivergedError, TrainProgress, silent
 
 GEO_STEP = 10
 
@@ -43,7 +43,7 @@ class StepwiseRound(ABC):
         local.model.prepare(self._examples.columns)
         self._size = every * local.plan.batch_size
         self.num_windows = math.ceil(len(self._examples) / self._size)
-        self._record = TrainRecord(local.plan.client, local.measure, len(self._examples), on_progress)
+        self._record = local.record(train_round, len(self._examples), on_progress)
         self._parameters = dict(local.model.named_parameters())
         self._dense = [s.name for s in local.layout.shared_dense]
         columns = local.model.tables()

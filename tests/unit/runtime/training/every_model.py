@@ -124,7 +124,20 @@ _DLRM = {"embeddingDim": 4, "bottom": 4, "top": 6, "threshold": 4}
 _GRU = {"embeddingDim": 5, "hidden": 5}
 _SAMPLED = {"numSamples": 3}
 
+# Models with dropout: their parameters, and the data they read.
+DROPOUT: Mapping[str, Case] = {
+    "ncf": Case("ncf", {**_NCF, "dropout": "0.4"}),
+    "mlp": Case("mlp", {"embeddingDim": 3, "layers": "6,4", "dropout": "0.4"}),
+    "deepfm": Case("deepfm", {**_MF, "layers": "6,4", "dropout": "0.4"}),
+    "youtube-dnn": Case("youtube-dnn", {"embeddingDim": 5, "layers": "6,4", "dropout": "0.4"}, Sessions),
+    "gru4rec": Case("gru4rec", {**_GRU, "numLayers": 2, "dropout": "0.4"}, Sessions),
+    "gru4rec, one layer, sampled": Case("gru4rec", {**_GRU, **_SAMPLED, "loss": "BprMax", "dropout": "0.4"}, Sessions),
+    "cnn": Case("cnn", {"channels": "2,3", "kernel": 3, "dense": 6, "dropout": "0.4"}, Pictures),
+}
+
 CASES: Mapping[str, Case] = {
+    **{f"{name}, dropout": case for name, case in DROPOUT.items()},
+    "ncf, keys Any, dropout": Case("ncf", {**_NCF, "dropout": "0.4"}, HashedClicks, ANY),
     "mf": Case("mf", _MF),
     "mf, private users": Case("mf", _MF, spec=PRIVATE),
     "mf, Scaffold": Case(

@@ -338,9 +338,10 @@ def test_the_plan_is_read_from_the_spec(strategy: dict[str, int], wanted: tuple[
 
 def test_training_learns_the_pairs() -> None:
     local = trainer(optimizer="Adam", learning_rate=0.05, local_epochs=60)
-    before = local.fit(TinyData.train, torch.optim.SGD(local.model.parameters(), lr=0.0)).compute().loss
+    still = torch.optim.SGD(local.model.parameters(), lr=0.0)
+    before = local.fit(TinyData.train, still, local.record(1, 10)).compute().loss
     local.train(1)
-    after = local.fit(TinyData.train, torch.optim.SGD(local.model.parameters(), lr=0.0)).compute().loss
+    after = local.fit(TinyData.train, still, local.record(1, 10)).compute().loss
     assert before == pytest.approx(math.log(2), abs=0.05)
     assert after < 0.45  # (1, 0) and (2, 0) repeat with one label each: every pair can be told apart
 

@@ -61,7 +61,8 @@ def test_the_optimizer_keeps_its_memory_from_epoch_to_epoch() -> None:
     trainer = LocalTrainer(again, again.layout(), data, pooled_plan)
     optimizer = torch.optim.Adam(again.parameters(), lr=0.1, fused=True)
     for epoch in (0, 1):
-        trainer.fit(data.epoch(epoch_rng(0, "pooled", epoch)), optimizer)
+        examples = data.epoch(epoch_rng(0, "pooled", epoch))
+        trainer.fit(examples, optimizer, trainer.record(epoch + 1, len(examples)))
     for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
