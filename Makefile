@@ -102,6 +102,10 @@ bench-sessions: install ## GRU4Rec's training beside a plain PyTorch loop and be
 bench-models: install ## every built-in model's training beside a plain PyTorch loop on the same batches: ARGS="--only mf softmax --repeats 5"
 	$(BIN)/python bench/models.py $(ARGS)
 
+.PHONY: bench-import
+bench-import: install ## import of generated Criteo and MovieLens files beside pyarrow alone: ARGS="--criteo-rows 500000"
+	$(BIN)/python bench/imports.py $(ARGS)
+
 .PHONY: bench-flower
 bench-flower: install ## a warm round beside Flower's simulation, in turn: ARGS="--flower-venv DIR --install"
 	$(BIN)/python bench/flower.py $(ARGS)

@@ -20,6 +20,7 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.store import SiteManifest
 from fljob_runtime.data.table_files import SourceTable, read_headless
 from fljob_runtime.data.tabular import TableImport, check_plan, write_table
+from fljob_runtime.data.threads import in_threads
 
 COUNTS = tuple(f"i{n}" for n in range(1, 14))
 CATEGORIES = tuple(f"c{n}" for n in range(1, 27))
@@ -74,10 +75,11 @@ def import_criteo(
     table = _kept(_with_days(_read(source)), how)
     columns: dict[str, NDArray[Any]] = {"label": table.labels("label")}
     sizes = {}
-    for name in CATEGORIES:
+    found = in_threads(lambda name: _categories(table, name, how), CATEGORIES)
+    for name, (ids, size) in zip(CATEGORIES, found, strict=True):
         on_progress(name)
-        columns[name], sizes[name] = _categories(table, name, how)
-    columns |= {name: _logarithms(table, name) for name in COUNTS}
+        columns[name], sizes[name] = ids, size
+    columns |= zip(COUNTS, in_threads(lambda name: _logarithms(table, name), COUNTS), strict=True)
     return write_table(table, columns, sizes, out, how.plan, on_progress=on_progress)
 
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, pairs, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, Positives, SiteData, pairs, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
+from fljob_runtime.data.numbering import num_distinct
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
@@ -112,11 +114,11 @@ def import_movielens(
     data = read_source(source, seed)
     if partition == "zip" and not data.zip_codes:
         raise DataError("--partition zip", f"{source} has no zip codes of users; take equal or none")
-    membership = _partition(data, partition, num_sites)
+    names, membership = np.unique(_partition(data, partition, num_sites), return_inverse=True)
     sites = {}
-    for name in sorted(set(membership)):
+    for index, name in enumerate(names.tolist()):
         on_progress(name)
-        sites[name] = _site(data, name, np.flatnonzero(np.array(membership) == name))
+        sites[name] = _site(data, name, membership == index)
     write_sites(out, sites)
     return ImportReport({name: read_manifest(out / name) for name in sites})
 
@@ -129,8 +131,9 @@ def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:
     return ["site-0"] * data.num_users
 
 
-def _site(data: LeaveOneOut, name: str, members: Ids) -> tuple[SiteManifest, SiteTables]:
-    mine = np.isin(data.users, members)
+def _site(data: LeaveOneOut, name: str, is_member: NDArray[np.bool_]) -> tuple[SiteManifest, SiteTables]:
+    members, mine = np.flatnonzero(is_member), np.flatnonzero(is_member[data.users])
+    trained = {"user": data.users[mine], "item": data.items[mine]}
     negatives = data.negatives[members]  # [U, 99]
     items = np.concatenate([data.test_items[members][:, None], negatives], 1)  # [U, 100]
     users = np.broadcast_to(members[:, None], items.shape)
@@ -146,13 +149,13 @@ def _site(data: LeaveOneOut, name: str, members: Ids) -> tuple[SiteManifest, Sit
         dataset="movielens",
         site=name,
         ids={"user": data.num_users, "item": data.num_items},
-        num_site_ids={"user": len(members), "item": len(np.unique(data.items[mine]))},
-        num_train=int(mine.sum()),
-        num_samples=int(mine.sum()) * 5,
+        num_site_ids={"user": len(members), "item": num_distinct(trained["item"], data.num_items)},
+        num_train=len(mine),
+        num_samples=len(mine) * 5,
         num_test=len(test["user"]),
         negatives_per_positive=4,
         best_auc=None,
         notes=f"test negatives {origin}; {dropped} that equal the user's own test item were dropped{repeated}",
         digests={},
     )
-    return manifest, SiteTables({"user": data.users[mine], "item": data.items[mine]}, test)
+    return manifest, SiteTables(trained, test)

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.numbering import first_of_each, has_twice, latest_of_each, numbered
+from fljob_runtime.data.whole_numbers import plain_rows
 
 Ids = NDArray[np.int64]
 NUM_NEGATIVES = 99
@@ -90,6 +92,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> NDArray[np.int64]:
     """Read whole numbers, one row per line; extra columns are ignored. Returns int64 [rows, columns]."""
+    quick = plain_rows(path, separator, len(columns))
+    if quick is not None:
+        return quick
     rows: list[tuple[int, ...]] = []
     for number, line in _lines(path):
         parts = line.split(separator)
@@ -113,11 +118,11 @@ def _whole(text: str, path: Path, line: int, column: str) -> int:
 
 def _refuse_twice(path: Path, pairs: NDArray[np.int64]) -> None:
     """Refuse a (user, item) pair that is there twice: held out and trained on, it would flatter every metric."""
+    if not has_twice(pairs[:, 0], pairs[:, 1]):
+        return
     ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    twice = np.flatnonzero((np.diff(ordered, axis=0) == 0).all(1))
-    if len(twice):
-        user, item = ordered[twice[0]]
-        raise DataError(path, f"user {user} has item {item} twice")
+    user, item = ordered[np.flatnonzero((np.diff(ordered, axis=0) == 0).all(1))[0]]
+    raise DataError(path, f"user {user} has item {item} twice")
 
 
 def _zip_codes(path: Path, separator: str) -> dict[int, str]:
@@ -234,16 +239,15 @@ def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None,
     rows = _integers(path, separator, ("user", "item", "rating", "timestamp"))
     _refuse_twice(path, rows[:, :2])
     codes = _zip_codes(_require(folder, users), separator or "|")
-    user_ids, user = np.unique(rows[:, 0], return_inverse=True)
+    user_ids, user = numbered(rows[:, 0])
     unknown = [int(u) for u in user_ids if int(u) not in codes]
     if unknown:
         raise DataError(folder / users, f"no line for user {unknown[0]}, who has ratings")
-    item_ids, first, inverse = np.unique(rows[:, 1], return_index=True, return_inverse=True)
+    item_ids, place = numbered(rows[:, 1])
     rank = np.empty(len(item_ids), np.int64)
-    rank[np.argsort(first)] = np.arange(len(item_ids))
-    item = rank[inverse]
-    order = np.lexsort((np.arange(len(rows)), rows[:, 3], user))
-    last = order[np.append(np.flatnonzero(np.diff(user[order])), len(order) - 1)]  # one line per user
+    rank[np.argsort(first_of_each(place, len(item_ids)))] = np.arange(len(item_ids))
+    item = rank[place]
+    last = latest_of_each(user, rows[:, 3], len(user_ids))
     keep = np.ones(len(rows), bool)
     keep[last] = False
     negatives = _draw_negatives(user, item, len(user_ids), len(item_ids), seed)
@@ -257,9 +261,10 @@ def _draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed
     negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
     order = np.argsort(users, kind="stable")
     borders = np.searchsorted(users[order], np.arange(num_users + 1))
+    items = items[order]
     for user in range(num_users):
         free = np.ones(num_items, bool)
-        free[items[order[borders[user] : borders[user + 1]]]] = False
+        free[items[borders[user] : borders[user + 1]]] = False
         candidates = np.flatnonzero(free)
         chosen = rng.permutation(candidates)[:NUM_NEGATIVES]
         negatives[user, : len(chosen)] = chosen

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.threads import in_threads
 from fljob_runtime.schema import PADDING, IdSequence, Schema
 
 MANIFEST = "manifest.json"
@@ -94,15 +95,17 @@ def write_sites(out: Path, sites: Mapping[str, tuple[SiteManifest, SiteTables]])
     Raises DataError when a folder is there with other content: nothing is overwritten.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for name, (manifest, tables) in sites.items():
-        target = out / name
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=out) as scratch:
-            fresh = _write_site(Path(scratch) / name, manifest, tables)
-            if target.exists():
-                if _same(target, fresh):
-                    continue
-                raise DataError(target, "exists with other content; remove it or choose another --out")
-            (Path(scratch) / name).replace(target)
+    list(in_threads(lambda site: _put(out / site[0], *site[1]), sites.items()))
+
+
+def _put(target: Path, manifest: SiteManifest, tables: SiteTables) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+        folder = Path(scratch) / target.name
+        fresh = _write_site(folder, manifest, tables)
+        if not target.exists():
+            folder.replace(target)
+        elif not _same(target, fresh):
+            raise DataError(target, "exists with other content; remove it or choose another --out")
 
 
 def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> SiteManifest:

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from fljob_runtime.data import partition
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.folder_rows import FolderRows
+from fljob_runtime.data.numbering import num_distinct
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
 from fljob_runtime.data.table_files import SourceTable, read_source
+from fljob_runtime.data.threads import in_threads
 from fljob_runtime.registry import NoParameters, RegistryKind, register
 
 RESERVED = ("label", "group")
@@ -69,9 +71,9 @@ def import_table(
     table = read_source(source, [*plan.ids, *filter(None, (plan.column, plan.unit))], [plan.label, *plan.features])
     columns: dict[str, NDArray[Any]] = {"label": table.labels(plan.label)}
     sizes = {}
-    for name in plan.ids:
+    for name, (ids, size) in zip(plan.ids, in_threads(table.ids, plan.ids), strict=True):
         on_progress(name)
-        columns[name], sizes[name] = table.ids(name)
+        columns[name], sizes[name] = ids, size
     columns |= {name: table.numbers(name) for name in plan.features}
     return write_table(table, columns, sizes, out, plan, on_progress=on_progress)
 
@@ -93,7 +95,8 @@ def write_table(
     made = {}
     for index, name in enumerate(names):
         on_progress(name)
-        made[name] = _site(name, {key: values[sites == index] for key, values in columns.items()}, sizes, plan)
+        made[name] = _site(name, columns, np.flatnonzero(sites == index), sizes, plan)
+    on_progress("writing")
     write_sites(out, made)
     return {name: read_manifest(out / name) for name in names}
 
@@ -154,22 +157,24 @@ def plain_name(text: str) -> str:
 
 
 def _site(
-    name: str, columns: Mapping[str, NDArray[Any]], sizes: Mapping[str, int], plan: TableImport
+    name: str, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], sizes: Mapping[str, int], plan: TableImport
 ) -> tuple[SiteManifest, SiteTables]:
-    count = len(columns["label"])
+    """Return a site of some rows of all columns."""
+    count = len(rows)
     num_test = round(plan.test_share * count)
     if not 0 < num_test < count:
         raise DataError(name, f"{count} rows cannot be split with --test-share {plan.test_share}: take fewer sites")
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 1, count])))
     held_out = np.zeros(count, np.bool_)
     held_out[rng.permutation(count)[:num_test]] = True
-    train = {key: values[~held_out] for key, values in columns.items()}
-    test = {key: values[held_out] for key, values in columns.items()} | {"group": np.full(num_test, -1, np.int64)}
+    train_rows, test_rows = rows[~held_out], rows[held_out]
+    train = {key: values[train_rows] for key, values in columns.items()}
+    test = {key: values[test_rows] for key, values in columns.items()} | {"group": np.full(num_test, -1, np.int64)}
     manifest = SiteManifest(
         dataset="tabular",
         site=name,
         ids=dict(sizes),
-        num_site_ids={key: len(np.unique(train[key])) for key in sizes},
+        num_site_ids={key: num_distinct(train[key], size) for key, size in sizes.items()},
         num_train=count - num_test,
         num_samples=count - num_test,
         num_test=num_test,

@@ -1,0 +1,41 @@
+"""Numbers for ids, held against numpy's sorting ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fljob_runtime.data.numbering import first_of_each, has_twice, latest_of_each, num_distinct, numbered
+
+IDS = st.lists(st.one_of(st.integers(0, 9), st.integers(-(2**62), 2**62)), max_size=30)
+
+
+@given(ids=IDS)
+def test_numbered_is_numpys_unique_with_its_inverse(ids: list[int]) -> None:
+    array = np.array(ids, np.int64)
+    values, places = numbered(array)
+    expected_values, expected_places = np.unique(array, return_inverse=True)
+    assert np.array_equal(values, expected_values)
+    assert np.array_equal(places, expected_places)
+
+
+def test_different_ids_are_counted() -> None:
+    assert num_distinct(np.array([3, 0, 3]), 5) == 2
+
+
+def test_the_first_place_of_each_number() -> None:
+    assert first_of_each(np.array([1, 0, 1, 2, 0]), 3).tolist() == [1, 0, 3]
+
+
+def test_the_latest_of_each_is_the_later_one_of_equal_times() -> None:
+    assert latest_of_each(np.array([0, 1, 0, 0, 1]), np.array([7, -2, 7, 5, -9]), 2).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [([], [], False), ([1, 1, 2], [5, 6, 5], False), ([1, 2, 1], [5, 5, 5], True), ([-9, 2**62], [2**62, -9], False)],
+)
+def test_a_pair_that_is_there_twice_is_noticed(first: list[int], second: list[int], expected: bool) -> None:
+    assert has_twice(np.array(first, np.int64), np.array(second, np.int64)) is expected
