@@ -72,7 +72,7 @@ def evaluate(request: Request) -> None:
     pairs = request.data if request.data or request.data_root else recorded
     data = sites.resolve(kept.job, pairs=pairs, root=request.data_root, only=names)
     with data_faults():
-        sums = {name: list(_site(kept, name, rounds, data, request.max_batches)) for name in names}
+        sums = {name: list(_sums(kept, name, rounds, data, request.max_batches)) for name in names}
     for index, number in enumerate(rounds):
         _say(number, {name: of_site[index] for name, of_site in sums.items()}, request, first=index == 0)
 
@@ -151,10 +151,17 @@ def choose(wanted: str, kept: Sequence[int], source: Path) -> list[int]:
     return chosen
 
 
-def _site(
+def _sums(
     kept: Kept, site: str, rounds: Sequence[int], data: Mapping[str, Path], max_batches: int | None
 ) -> Iterator[MetricSums]:
     """Yield the metrics of each round on one site's held-out data."""
+    return (local.evaluate().sums for local in loaded(kept, site, rounds, data, max_batches))
+
+
+def loaded(
+    kept: Kept, site: str, rounds: Sequence[int], data: Mapping[str, Path], max_batches: int | None = None
+) -> Iterator[LocalTrainer]:
+    """Yield one site's trainer with the values of each round. Raises LayoutError and CheckpointError."""
     from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
     from fljob_runtime import registry  # noqa: PLC0415 - heavy
     from fljob_runtime.data.first import FirstHeldOut  # noqa: PLC0415 - heavy
@@ -179,7 +186,7 @@ def _site(
             local.load(kept.private(local, site, number))
         local.keyed.begin_again(Scope.SHARED)  # rows that this round does not have
         local.load(model.state())
-        yield local.evaluate().sums
+        yield local
 
 
 def _say(number: int, of_sites: Mapping[str, MetricSums], request: Request, *, first: bool) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fljob_api.validation import validate
@@ -13,7 +14,8 @@ from fljob_cli.errors import CliError
 from fljob_cli.reproduce import show
 from fljob_cli.reproduce.cells import Bench, Cell
 from fljob_cli.reproduce.command import Request, reproduce
-from fljob_cli.reproduce.tables import ALL, NCF_FL_PS, How, Row, Setup, Table
+from fljob_cli.reproduce.paired import Difference, difference
+from fljob_cli.reproduce.tables import ALL, GRU4REC_FEDAVG, NCF_FL_PS, How, Row, Setup, Table
 
 CELLS = [
     Cell("pooled", 0, "", [{"AUC": 0.7}, {"AUC": 0.8, "Loss": 0.4}], 2.0, 1.0, 0),
@@ -47,6 +49,32 @@ def test_the_figure_has_a_line_and_a_key_for_each_row() -> None:
     assert ">Sync</text>" in drawn
 
 
+def test_the_difference_of_two_aucs_by_hand() -> None:
+    labels = [0.0, 0.0, 1.0, 1.0] * 50
+    right = np.array([[0.1, 0.2, 0.8, 0.9] * 50, labels], np.float32).T  # AUC 1
+    ties = np.array([[0.1, 0.5, 0.5, 0.9] * 50, labels], np.float32).T  # a quarter of all pairs are ties: 0.875
+    found = difference([(ties, right)], draws=200)
+    assert found.mean == pytest.approx(-0.125)
+    assert -0.2 < found.low < -0.125 < found.high < -0.05
+
+
+def test_a_model_is_as_good_as_itself_whatever_is_drawn() -> None:
+    scores = np.array([[0.3, 0.1, 0.2, 0.9] * 20, [1.0, 0.0, 1.0, 0.0] * 20], np.float32).T
+    doubled = scores * np.array([2.0, 1.0], np.float32)
+    assert difference([(scores, doubled)] * 2, draws=50) == Difference(0.0, 0.0, 0.0)
+
+
+def test_scores_of_other_examples_are_not_held_against_each_other() -> None:
+    with pytest.raises(ValueError, match="other examples"):
+        difference([(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32))])
+
+
+def test_the_table_shows_how_far_a_row_is_above_the_first() -> None:
+    headings, body = show.rows("AUC", show.lines("AUC", CELLS, {"Sync": Difference(-0.2, -0.3, 0.1)}))
+    assert headings[4] == "above pooled, paired 95 %"
+    assert [cells[4] for cells in body] == ["-", "-0.2000 [-0.3000, +0.1000]"]
+
+
 def test_an_unknown_comparison_is_refused_with_those_there_are() -> None:
     with pytest.raises(CliError, match="ncf-fl-ps"):
         reproduce(Request("ncf", None, None, quick=True, seeds=(), json_output=False))
@@ -61,8 +89,18 @@ def test_published_data_must_be_named() -> None:
 def test_every_row_of_every_table_is_a_valid_job(table: Table, tmp_path: Path) -> None:
     for setup in (table.quick, table.full):
         bench = Bench(table, setup, tmp_path)
-        for row in (row for row in table.rows if row.how is not How.POPULATION):
+        # What is cut by the data needs them.
+        for row in (row for row in table.rows if row.how is not How.POPULATION and not (row.cut and bench.data)):
             assert validate(bench.manifest(row, 0, [f"site-{index}" for index in range(10)])) == ()
+
+
+def test_a_round_of_a_pass_that_is_cut_trains_its_part(tmp_path: Path) -> None:
+    bench = Bench(GRU4REC_FEDAVG, GRU4REC_FEDAVG.quick, tmp_path)
+    row = next(row for row in GRU4REC_FEDAVG.rows if row.cut)
+    spec = bench.manifest(row, 0, [f"site-{index}" for index in range(4)])["spec"]
+    sessions, rounds = 500, 8  # of a site: the generator's default
+    assert spec["rounds"] == rounds * GRU4REC_FEDAVG.quick.passes
+    assert spec["strategy"]["innerSteps"] == max(1, round(sessions / spec["strategy"]["batchSize"] / rounds))
 
 
 def test_a_row_alone_is_run_at_each_site() -> None:

@@ -6,9 +6,11 @@ its own.
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -17,7 +19,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from fljob_api.exit_codes import ExitCode
 from fljob_cli.errors import CliError
@@ -26,6 +30,7 @@ from fljob_cli.reproduce.tables import How, Row, Setup, Table
 
 LIMIT_S = 6 * 3600.0
 _API = "fljob.dev/v1alpha1"
+_SCORES = "scores.npy"
 
 
 @dataclass(frozen=True)
@@ -99,11 +104,11 @@ class Bench:
     def run(self, row: Row, seed: int, site: str, sites: Sequence[str]) -> Cell:
         """Return a cell, from its file if it was run before with the same manifest. Raises CliError."""
         manifest = self.manifest(row, seed, sites)
-        place = self.folder / "cells" / "-".join(filter(None, (row.name, site, str(seed))))
+        place = self._place(row, seed, site)
         done = place / "cell.json"
         if done.exists():
             kept = json.loads(done.read_text(encoding="utf-8"))
-            if kept["manifest"] == manifest:
+            if kept["manifest"] == manifest and (not self.setup.paired or (place / _SCORES).exists()):
                 return Cell(**kept["cell"])
             shutil.rmtree(place)
         place.mkdir(parents=True, exist_ok=True)
@@ -123,6 +128,14 @@ class Bench:
         shutil.rmtree(place / "run", ignore_errors=True)
         return cell
 
+    def scores(self, row: Row, seed: int) -> NDArray[np.float32] | None:
+        """Return score and label of each held-out example at the end of a run, [E, 2]; None where they are not kept."""
+        file = self._place(row, seed) / _SCORES
+        return np.load(file, allow_pickle=False) if file.exists() else None
+
+    def _place(self, row: Row, seed: int, site: str = "") -> Path:
+        return self.folder / "cells" / "-".join(filter(None, (row.name, site, str(seed))))
+
     def manifest(self, row: Row, seed: int, sites: Sequence[str]) -> dict[str, Any]:
         """Return the FLJob of a row with its settings in place, or what a population is told."""
         rounds = self.setup.passes * row.rounds_per_pass
@@ -132,14 +145,30 @@ class Bench:
         volumes = {"data": {"persistentVolumeClaim": {"claimName": "data"}}} if self.data else {}
         spec = {
             "optimizer": {"name": "Adam", "learningRate": "0.005"},
-            **self.setup.spec,
+            **copy.deepcopy(dict(self.setup.spec)),
             "rounds": rounds,
             "seed": seed,
             "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}, "everyRounds": rounds},
             "trainers": [{"name": name, **volumes} for name in sites],
         }
+        if row.cut:
+            batches = self._mean_samples(spec, sites) / spec["strategy"]["batchSize"]
+            spec["strategy"]["innerSteps"] = max(1, round(batches / row.rounds_per_pass))
         whole = {"apiVersion": _API, "kind": "FLJob", "metadata": {"name": self.table.name}, "spec": spec}
         return apply_overrides(whole, [f"spec.{path}={value}" for path, value in row.settings.items()])
+
+    def _mean_samples(self, spec: Mapping[str, Any], sites: Sequence[str]) -> float:
+        """Return how many training samples a site has, on average."""
+        from fljob_runtime import registry  # noqa: PLC0415 - heavy
+        from fljob_runtime.data.datasets import OpenRequest, open_dataset  # noqa: PLC0415 - heavy
+
+        registry.load()
+
+        def samples(index: int, site: str) -> int:
+            request = OpenRequest(site, index, len(sites), spec["seed"], self.data / site if self.data else None)
+            return open_dataset(spec["dataset"]["name"], spec["dataset"].get("parameters", {}), request).num_samples
+
+        return statistics.fmean(samples(index, site) for index, site in enumerate(sites))
 
     def _federated(self, place: Path, row: Row, manifest: Mapping[str, Any]) -> tuple[list[dict[str, float]], int]:
         shutil.rmtree(place / "run", ignore_errors=True)
@@ -147,6 +176,8 @@ class Bench:
         command = [sys.executable, "-m", "fljob_cli", "run", str(place / "fljob.yaml"), "--output", "json"]
         command += ["--run-dir", str(place / "run"), *(["--data-root", str(self.data)] if self.data else [])]
         said = json.loads(_finished(command).splitlines()[-1])
+        if self.setup.paired:
+            _finished([sys.executable, "-m", "fljob_cli.reproduce.scores", str(place / "run"), str(place / _SCORES)])
         every = _evaluations(place / "run")
         passes = [every[number] for number in range(row.rounds_per_pass, max(every) + 1, row.rounds_per_pass)]
         return passes, sum(entry["bytes"] for entry in said["rounds"])
@@ -162,6 +193,7 @@ class Bench:
         folders = {name: str(self.data / name) for name in sites} if self.data else {}
         passes = self.setup.passes * row.rounds_per_pass
         config = {"job": manifest, "data": folders, "passes": passes, "site": site}
+        config["scores"] = str(place / _SCORES) if self.setup.paired else ""
         (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
         lines = _finished([sys.executable, "-m", "fljob_cli.reproduce.worker", str(place / "config.json")])
         return [json.loads(line) for line in lines.splitlines()]

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fljob_cli.errors import CliError
 from fljob_cli.reproduce import show
 from fljob_cli.reproduce.cells import Bench, Cell
+from fljob_cli.reproduce.paired import Difference, difference
 from fljob_cli.reproduce.tables import ALL, How, Setup, Table
 
 
@@ -52,8 +53,9 @@ def reproduce(request: Request) -> None:
     out = request.out or Path("reproduced") / (f"{table.name}-quick" if request.quick else table.name)
     bench = Bench(table, setup, out)
     sites = bench.prepare(request.source)
-    cells = _run(bench, sites, request.seeds or setup.seeds)
-    made = show.lines(setup.metric, cells)
+    seeds = request.seeds or setup.seeds
+    cells = _run(bench, sites, seeds)
+    made = show.lines(setup.metric, cells, _beside(bench, seeds))
     words = _words(table, setup, sites, request)
     page = f"# {table.title}\n\n{words}\n\n{show.markdown(setup.metric, made, setup.also)}"
     (out / "table.md").write_text(page, encoding="utf-8")
@@ -82,6 +84,18 @@ def _run(bench: Bench, sites: Sequence[str], seeds: Sequence[int]) -> list[Cell]
     return done
 
 
+def _beside(bench: Bench, seeds: Sequence[int]) -> dict[str, Difference]:
+    """Return by row how far its AUC is above that of the first row, for rows whose scores are kept."""
+    first, *others = bench.table.rows
+    found = {}
+    for row in others if bench.setup.paired else ():
+        scores = [(bench.scores(row, seed), bench.scores(first, seed)) for seed in seeds]
+        pairs = [(one, other) for one, other in scores if one is not None and other is not None]
+        if len(pairs) == len(seeds):
+            found[row.name] = difference(pairs)
+    return found
+
+
 def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -> str:
     """Return what a reader must know of the numbers."""
     seeds = request.seeds or setup.seeds
@@ -94,6 +108,7 @@ def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -
         "Quick form on generated data: it says nothing about the published data." if request.quick else "",
         f"Published: {table.published}." if table.published and not request.quick else "",
         alone if any(row.how is How.ALONE for row in table.rows) else "",
+        "Paired: a bootstrap over the held-out examples, the same for both." if setup.paired else "",
     ]
     return " ".join(filter(None, parts))
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from fljob_cli.reproduce.cells import Cell
+from fljob_cli.reproduce.paired import Difference
 
 # Student's t for a 95 % interval, by degrees of freedom.
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -22,7 +23,8 @@ _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#
 class Line:
     """One row over all its seeds.
 
-    curve: mean of the metric after each pass; half_width: half of the last one's interval, NaN of one seed.
+    curve: mean of the metric after each pass; half_width: half of the last one's interval, NaN of one seed. beside: how
+    far its AUC is above that of the first line on the same examples, None where that is not looked at.
     """
 
     name: str
@@ -33,17 +35,22 @@ class Line:
     cpu_s: float
     num_bytes: float
     seeds: int
+    beside: Difference | None = None
 
 
-def lines(metric: str, cells: Sequence[Cell]) -> list[Line]:
-    """Return a line for each row, and for each site of a row that trains alone, in the table's order."""
+def lines(metric: str, cells: Sequence[Cell], beside: Mapping[str, Difference] | None = None) -> list[Line]:
+    """Return a line for each row, and for each site of a row that trains alone, in the table's order.
+
+    beside: by row, how far its AUC is above that of the first row.
+    """
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.row, cell.site), []).append(cell)
-    return [_line(metric, f"{row} {site}".strip(), group) for (row, site), group in groups.items()]
+    found = beside or {}
+    return [_line(metric, f"{row} {site}".strip(), group, found.get(row)) for (row, site), group in groups.items()]
 
 
-def _line(metric: str, name: str, cells: Sequence[Cell]) -> Line:
+def _line(metric: str, name: str, cells: Sequence[Cell], beside: Difference | None) -> Line:
     curves = [[done.get(metric, math.nan) for done in cell.passes] for cell in cells]
     names = set.intersection(*(set(cell.passes[-1]) for cell in cells))
     return Line(
@@ -55,6 +62,7 @@ def _line(metric: str, name: str, cells: Sequence[Cell]) -> Line:
         cpu_s=statistics.fmean(cell.cpu_s for cell in cells),
         num_bytes=statistics.fmean(cell.num_bytes for cell in cells),
         seeds=len(cells),
+        beside=beside,
     )
 
 
@@ -71,12 +79,14 @@ def rows(metric: str, made: Sequence[Line], also: Sequence[str] = ()) -> tuple[l
     passes = max((len(line.curve) for line in made), default=0)
     shown = sorted({1, 2, 3, math.ceil(passes / 2), passes} & set(range(1, passes + 1)))
     numbered = [f"{metric} {number}" if passes > 1 else metric for number in shown]
-    headings = ["", *numbered, "± 95 %", *also, "wall s", "CPU s", "MB"]
+    paired = [f"above {made[0].name}, paired 95 %"] if any(line.beside for line in made) else []
+    headings = ["", *numbered, "± 95 %", *paired, *also, "wall s", "CPU s", "MB"]
     body = [
         [
             line.name,
             *(f"{line.curve[number - 1]:.4f}" for number in shown),
             "-" if math.isnan(line.half_width) else f"{line.half_width:.4f}",
+            *([str(line.beside or "-")] if paired else []),
             *(f"{line.last[name]:.4f}" if name in line.last else "-" for name in also),
             f"{line.wall_s:.0f}",
             f"{line.cpu_s:.0f}",
@@ -117,6 +127,7 @@ def as_json(name: str, metric: str, made: Sequence[Line], cells: Sequence[Cell])
             "metric": metric,
             "passes": list(line.curve),
             "half_width": None if math.isnan(line.half_width) else line.half_width,
+            "beside": vars(line.beside) if line.beside else None,
             "last": dict(line.last),
             "wall_s": line.wall_s,
             "cpu_s": line.cpu_s,

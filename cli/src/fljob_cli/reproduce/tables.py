@@ -24,13 +24,15 @@ class How(StrEnum):
 class Row:
     """One way of training. settings: fields of the manifest that it changes; rounds_per_pass: of the data.
 
-    rule: of a population, what `simulation.pfedrec.Rule` takes.
+    cut: whether each of them trains its part of a pass, by innerSteps. rule: of a population, what
+    `simulation.pfedrec.Rule` takes.
     """
 
     name: str
     how: How = How.FEDERATED
     settings: Mapping[str, str] = field(default_factory=dict)
     rounds_per_pass: int = 1
+    cut: bool = False
     rule: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -39,9 +41,9 @@ class Setup:
     """What the rows share.
 
     metric: what is shown after each pass; also: more, after the last one. file: of --source, that a population is read
-    from. importing: arguments of `fljob data import`; empty for data that generate
-    themselves, at `sites` sites.
-    spec: of the FLJob, without rounds, seed and trainers.
+    from. importing: arguments of `fljob data import`; empty for data that generate themselves, at `sites` sites.
+    spec: of the FLJob, without rounds, seed and trainers. paired: whether the AUC of each row is held against that of
+    the first one on the same held-out examples.
     """
 
     spec: Mapping[str, Any]
@@ -52,6 +54,7 @@ class Setup:
     metric: str = "AUC"
     also: Sequence[str] = ()
     file: str = ""
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ DLRM_CRITEO = Table(
     title="DLRM on Criteo's rows at four sites",
     source="Naumov et al. 2019 (https://arxiv.org/abs/1906.00091), as RecoEdge trains it federated",
     rows=(
-        Row("pooled", How.POOLED, {"optimizer.learningRate": "0.001"}),
+        Row("pooled", How.POOLED, {"optimizer.learningRate": "0.0005"}),
         Row("Sync", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.002"}),
         Row("alone", How.ALONE, {"optimizer.learningRate": "0.001"}),
     ),
@@ -172,13 +175,15 @@ DLRM_CRITEO = Table(
         },
         passes=3,
         seeds=(0, 1, 2),
-        importing=("criteo", "--partition", "equal", "--sites", "4"),
+        importing=("criteo", "--partition", "equal", "--sites", "4", "--min-count", "10", "--test-share", "0.2"),
+        paired=True,
     ),
     quick=Setup(
         spec={"model": {"name": "dlrm"}, "dataset": _GENERATED, "strategy": {"batchSize": 128}},
         passes=2,
         seeds=(0,),
         sites=4,
+        paired=True,
     ),
 )
 
@@ -197,7 +202,19 @@ GRU4REC_FEDAVG = Table(
                 "strategy.serverOptimizer.learningRate": "0.1",
             },
         ),
-        Row("FedAvg", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.02"}),
+        Row(  # FedAdagrad of Reddi et al. 2021 (https://arxiv.org/abs/2003.00295): clients' means are steps of Adagrad
+            "FedAvg",
+            settings={
+                "strategy.mode": "Sync",
+                "optimizer.name": "SGD",
+                "optimizer.learningRate": "2",
+                "strategy.serverOptimizer.name": "Adagrad",
+                "strategy.serverOptimizer.learningRate": "0.1",
+                "evaluation.everyRounds": "8",
+            },
+            rounds_per_pass=8,
+            cut=True,
+        ),
         Row("alone", How.ALONE, {"optimizer.name": "Adagrad", "optimizer.learningRate": "0.1"}),
     ),
     full=Setup(

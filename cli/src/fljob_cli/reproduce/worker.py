@@ -1,7 +1,8 @@
 """The process that trains rows which are no FLJob: all sites' data in one place, or one site's alone.
 
 Started by `cells` as `python -m fljob_cli.reproduce.worker CONFIG`; a line of JSON with all metrics per pass on stdout.
-Either way it is evaluated on all sites' held-out data, as an FLJob is.
+Either way it is evaluated on all sites' held-out data, as an FLJob is. What it predicts of them at last goes to the
+file that the configuration names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+
+import numpy as np
 
 from fljob_api.fljob import FLJob
 from fljob_cli.pooled_worker import read_config
@@ -27,6 +30,8 @@ def main(config: Path) -> None:
     for metrics in train_pooled(trainer, value["passes"]):
         sys.stdout.write(json.dumps(named(metrics)) + "\n")
         sys.stdout.flush()
+    if value["scores"]:
+        np.save(value["scores"], trainer.known())
 
 
 def _index(job: FLJob, site: str) -> int:

@@ -247,8 +247,7 @@ class LocalTrainer:
 
     def evaluate(self) -> Evaluation:
         """Evaluate the loaded values on the held-out examples. Raises DivergedError when a score is not finite."""
-        held_out = self._held()
-        known = self._known(held_out.examples)
+        held_out, known = self._held(), self.known()
         try:
             sums = self.measure.sums(known)
         except MetricsError as error:
@@ -256,6 +255,10 @@ class LocalTrainer:
         if held_out.groups is not None:
             sums = sums.with_ranks(_ranks(known[:, 0], held_out.groups))
         return Evaluation(sums, self.measure.auc(known))
+
+    def known(self) -> Float32Array:
+        """Return what the measure keeps of the predictions of the held-out examples, in their order: [E, 2]."""
+        return self._known(self._held().examples)
 
     def _held(self) -> HeldOut:
         """Return the held-out examples, mapped once."""
