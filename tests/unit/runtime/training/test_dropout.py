@@ -11,6 +11,7 @@ import torch
 from unit.runtime.training.every_model import CASES, DROPOUT, SITES, Case
 
 from fljob_api.catalog import built_in
+from fljob_runtime import registry
 from fljob_runtime.models.base import make_model
 from fljob_runtime.models.layers import Tower, dropped
 from fljob_runtime.parameters import Int64Array, ModelState, RowSet
@@ -123,6 +124,7 @@ def assert_equal(ours: ModelState, theirs: ModelState) -> None:
 
 @pytest.mark.parametrize("rate", ["1", "-0.1", "nan", "much"])
 def test_a_rate_that_is_no_share_is_refused(rate: str) -> None:
+    registry.load()
     with pytest.raises(RegistryError, match=r"spec\.model\.parameters\.dropout"):
         make_model("mlp", {"dropout": rate}, Schema({"user": 2}), 0)
     assert built_in().check("models", "mlp", {"dropout": rate}, path="spec.model", others=None)
