@@ -98,6 +98,7 @@ def full() -> dict[str, Any]:
             {"name": "other_embedding"},
         ],
         seed=9007199254740992,
+        precision="BFloat16",
         rounds=10,
         stopCriteria=[
             {"metric": "AUC", "operator": "GreaterOrEqual", "value": "0.8"},
@@ -216,6 +217,7 @@ NAMES = (
     ),
 )
 ENUMS = (
+    _spec("an unknown precision", "precision", "bf16", "spec.precision", says="`BFloat16`"),
     _spec(
         "an unknown schedule",
         "optimizer",

@@ -12,6 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from fljob_api.base import ApiModel
+from fljob_api.compute import Precision
 from fljob_api.fields import (
     Decimal,
     DnsLabel,
@@ -185,6 +186,7 @@ class FLJobSpec(ApiModel):
             "parameterScopes",
             "tables",
             "seed",
+            "precision",
             "quorum",
             "participation",
             "evaluation",
@@ -310,6 +312,11 @@ class FLJobSpec(ApiModel):
         description="Tables whose rows are known by other ids than 0 to n - 1; what is not listed has keys Range.",
     )
     seed: int = Field(0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it.")
+    precision: Precision = Field(
+        Precision.FLOAT32,
+        description="BFloat16: products of matrices and convolutions in training are made in 16 bits; parameters, "
+        "gradients, losses and evaluations stay float32.",
+    )
     rounds: int = Field(ge=1, le=100_000, description="Rounds to train; may grow while the job runs.")
     round_timeout_seconds: int = Field(
         3600, ge=1, le=604_800, description="A round still short of its quorum after this ends the job."

@@ -44,8 +44,12 @@ class RecommenderModel(nn.Module, ABC):
         return self.logits(batch), labels
 
     def loss(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the mean loss to train on, and the outputs and targets that it is of."""
+        """Return the mean loss to train on, and the outputs and targets that it is of: float32.
+
+        Called under autocast where spec.precision is BFloat16: who overrides this makes outputs float32 first.
+        """
         outputs, targets = self.predict(batch, labels)
+        outputs = outputs.float()
         return self.task.loss(outputs, targets), outputs, targets
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> None:

@@ -132,7 +132,7 @@ class Gru4Rec(SequenceModel):
         states, targets = self.known(batch[self.COLUMN])
         candidates, expected = self._candidates(batch[self.COLUMN], targets)
         places = torch.searchsorted(candidates, targets)  # [E]
-        scores = linear(states, self._vectors[candidates], self.bias[candidates])  # [E, C]
+        scores = linear(states, self._vectors[candidates], self.bias[candidates]).float()  # [E, C]
         if self._p.loss is Loss.SAMPLED_CROSS_ENTROPY:
             scores = scores - self._p.logq * expected.log()
             return cross_entropy(scores, places), scores, places

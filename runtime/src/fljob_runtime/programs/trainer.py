@@ -34,6 +34,7 @@ from fljob_runtime.roles.trainer_link import Inbox, Link, Patience
 from fljob_runtime.roles.trainer_metrics import TrainerMetrics
 from fljob_runtime.roles.trainer_setup import UnknownTrainerError, make_local, open_data
 from fljob_runtime.schema import SchemaError
+from fljob_runtime.training.compute import PrecisionError
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.transport.coordinator_stream import CoordinatorStream
 from fljob_runtime.transport.credentials import Credentials
@@ -112,7 +113,7 @@ def run(config: JobConfig, options: Options) -> ExitCode:
     try:
         data = open_data(config, options.trainer, options.data_dir)
         local = make_local(config, options.trainer, data)
-    except (UnknownTrainerError, registry.RegistryError, DataError, SchemaError, LayoutError) as error:
+    except (UnknownTrainerError, registry.RegistryError, DataError, SchemaError, LayoutError, PrecisionError) as error:
         return _say_why(config, credentials, _code_of(error), str(error))
     return _work(config, options, credentials, (data, local))
 

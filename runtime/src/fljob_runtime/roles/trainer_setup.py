@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fljob_api import names
+from fljob_api.compute import Precision
 from fljob_api.job_config import JobConfig
 from fljob_api.spec import FLJobSpec
 from fljob_api.tables import Keys, TableSpec
@@ -40,12 +41,15 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
 
 
 def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
-    """Make the model at its initial values, by the seed; raises RegistryError, SchemaError or LayoutError."""
+    """Make the model at its initial values, by the seed; raises as `local_trainer` does."""
     return local_trainer(config.spec, TrainPlan.of(config.spec, trainer), data)
 
 
 def local_trainer(spec: FLJobSpec, plan: TrainPlan, data: SiteData) -> LocalTrainer:
-    """Make one client of a job, or of its data pooled; raises RegistryError, SchemaError or LayoutError."""
+    """Make one client of a job, or of its data pooled.
+
+    Raises RegistryError, SchemaError, LayoutError or PrecisionError.
+    """
     model = _model(spec, data.schema)
     scopes = {scope.name: Scope(scope.scope.value.lower()) for scope in spec.parameter_scopes}
     layout = with_tables(model.layout().with_scopes(scopes), spec.tables, model)
@@ -53,7 +57,10 @@ def local_trainer(spec: FLJobSpec, plan: TrainPlan, data: SiteData) -> LocalTrai
     ranges = [s.name for s in layout.specs if s.kind is Kind.ROWS and columns[s.name] in data.schema.any_ids]
     if ranges:
         raise LayoutError(f"spec.tables: the ids of the data are any numbers; give {', '.join(ranges)} keys: Any")
-    return LocalTrainer(model, plan.algorithm.layout(layout), data, plan)
+    made = LocalTrainer(model, plan.algorithm.layout(layout), data, plan)
+    if spec.precision is not Precision.FLOAT32:
+        made.check_precision()
+    return made
 
 
 def _model(spec: FLJobSpec, schema: Schema) -> RecommenderModel:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from fljob_runtime.parameters import (
 )
 from fljob_runtime.registry import NoParameters
 from fljob_runtime.schema import PADDING
+from fljob_runtime.training.compute import Compute
 from fljob_runtime.training.measures import joined, measure_of
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
@@ -58,6 +59,7 @@ class TrainPlan:
     inner_steps: int = 0
     algorithm: Algorithm = FedAvg(NoParameters())  # noqa: RUF009 - without state
     schedule: Schedule | None = None
+    compute: Compute = field(default_factory=Compute)
 
     @classmethod
     def of(cls, spec: FLJobSpec, client: str) -> TrainPlan:
@@ -74,6 +76,7 @@ class TrainPlan:
             inner_steps=steps,
             algorithm=algorithm(strategy),
             schedule=spec.optimizer.schedule,
+            compute=Compute(spec.precision),
         )
 
     def rate(self, train_round: int) -> float:
@@ -239,11 +242,16 @@ class LocalTrainer:
     def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> None:
         """Leave the gradients of one batch's mean loss in the parameters. Columns [B, ...], labels [B]."""
         torch.default_generator.manual_seed(record.batch_seed)
-        loss, outputs, targets = self.model.loss(batch, labels)
+        loss, outputs, targets = self.plan.compute.loss(self.model, batch, labels)
         for parameter in self._parameters.values():
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         record.add(outputs, targets, loss, len(labels))
+
+    def check_precision(self) -> None:
+        """Raise PrecisionError for a model that cannot be trained in the plan's, by two of the held-out examples."""
+        for batch, labels in batches(self._held().examples, 2, 0, 2):
+            self.plan.compute.check(self.model, batch, labels)
 
     def evaluate(self) -> Evaluation:
         """Evaluate the loaded values on the held-out examples. Raises DivergedError when a score is not finite."""
