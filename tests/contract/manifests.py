@@ -86,6 +86,7 @@ def full() -> dict[str, Any]:
                 "storage": {"persistentVolumeClaim": {"claimName": "private-0"}},
                 "resources": {"requests": {"cpu": 2}},
                 "nodeSelector": {"site": "zero"},
+                "device": "cuda:1",
             },
             {"name": "site-1", "data": {"configMap": {"name": "ratings-1"}}},
             {"name": "site-2", "data": {"csi": {"driver": "csi.example", "volumeAttributes": {"share": "a"}}}},
@@ -99,6 +100,7 @@ def full() -> dict[str, Any]:
         ],
         seed=9007199254740992,
         precision="BFloat16",
+        device="auto",
         rounds=10,
         stopCriteria=[
             {"metric": "AUC", "operator": "GreaterOrEqual", "value": "0.8"},
@@ -217,6 +219,8 @@ NAMES = (
     ),
 )
 ENUMS = (
+    _spec("an unknown device", "device", "gpu", "spec.device"),
+    _spec("an unknown device of a trainer", "trainers/1/device", "cuda:x", "spec.trainers[1].device"),
     _spec("an unknown precision", "precision", "bf16", "spec.precision", says="`BFloat16`"),
     _spec(
         "an unknown schedule",

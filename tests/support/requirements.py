@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -30,6 +31,10 @@ def _cluster_wanted() -> bool:
 def _data_there() -> bool:
     folder = os.environ.get("FLJOB_TEST_DATA")
     return bool(folder) and Path(folder or "").is_dir()
+
+
+def _has_cuda() -> bool:
+    return shutil.which("nvidia-smi") is not None and "+cpu" not in importlib.metadata.version("torch")
 
 
 REQUIREMENTS = (
@@ -66,6 +71,7 @@ REQUIREMENTS = (
         lambda: all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
         "pip install 'fljob-runtime[onnx]'",
     ),
+    Requirement("cuda", _has_cuda, "run on a machine with an NVIDIA GPU and torch's build for it"),
     Requirement("promtool", lambda: shutil.which("promtool") is not None, "install promtool (Debian: prometheus)"),
     Requirement(
         "data", _data_there, "set FLJOB_TEST_DATA to a folder with the real data sets; see docs/development.md"

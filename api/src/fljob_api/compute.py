@@ -1,8 +1,13 @@
-"""How trainers compute: in how many bits. Part of the spec."""
+"""How trainers compute: where, and in how many bits. Part of the spec."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:[0-9]{1,2})?)$", max_length=7)]
 
 
 class Precision(StrEnum):

@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from fljob_api.base import ApiModel
-from fljob_api.compute import Precision
+from fljob_api.compute import Device, Precision
 from fljob_api.fields import (
     Decimal,
     DnsLabel,
@@ -68,6 +68,7 @@ class TrainerSpec(ApiModel):
         "begins with fresh ones.",
     )
     resources: Resources | None = None
+    device: Device | None = Field(None, description="As spec.device, for this trainer; default: that.")
     node_selector: Labels | None = Field(None, description="Labels of the nodes that reach the data.")
 
 
@@ -195,7 +196,7 @@ class FLJobSpec(ApiModel):
             "checkpoint",
             "roundTimeoutSeconds",
         ),
-        *frozen_unless_suspended("coordinator", "server", "trainers", "trainerTemplate"),
+        *frozen_unless_suspended("coordinator", "server", "trainers", "trainerTemplate", "device"),
         Transition(
             cel="self.trainers.map(t, t.name) == oldSelf.trainers.map(t, t.name)",
             message="trainers cannot be added, removed or renamed; delete the FLJob and create it anew",
@@ -312,6 +313,11 @@ class FLJobSpec(ApiModel):
         description="Tables whose rows are known by other ids than 0 to n - 1; what is not listed has keys Range.",
     )
     seed: int = Field(0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it.")
+    device: Device = Field(
+        "cpu",
+        description="Where trainers compute: cpu, cuda or cuda:N, or auto for a GPU where there is one. Where there is "
+        "none it is the CPU, and the log says so. In a pod resources.limits must ask for one, too.",
+    )
     precision: Precision = Field(
         Precision.FLOAT32,
         description="BFloat16: products of matrices and convolutions in training are made in 16 bits; parameters, "

@@ -96,7 +96,7 @@ def data_faults() -> Iterator[None]:
     from fljob_runtime.parameters import LayoutError  # noqa: PLC0415 - heavy
     from fljob_runtime.registry import RegistryError, UnknownNameError  # noqa: PLC0415 - heavy
     from fljob_runtime.schema import SchemaError  # noqa: PLC0415 - heavy
-    from fljob_runtime.training.compute import PrecisionError  # noqa: PLC0415 - heavy
+    from fljob_runtime.training.compute import ComputeError  # noqa: PLC0415 - heavy
     from fljob_runtime.training.record import DivergedError  # noqa: PLC0415 - heavy
 
     codes: dict[type[Exception], ExitCode] = {
@@ -104,7 +104,7 @@ def data_faults() -> Iterator[None]:
         UnknownNameError: ExitCode.UNKNOWN_NAME,
         RegistryError: ExitCode.BAD_CONFIG,
         SchemaError: ExitCode.BAD_CONFIG,
-        PrecisionError: ExitCode.BAD_CONFIG,
+        ComputeError: ExitCode.BAD_CONFIG,
         LayoutError: ExitCode.LAYOUT_MISMATCH,
         CheckpointError: ExitCode.CHECKPOINT_UNUSABLE,
         DivergedError: ExitCode.DIVERGED,

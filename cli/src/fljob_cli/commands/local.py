@@ -28,6 +28,14 @@ DataRoot = Annotated[
     Path | None, typer.Option("--data-root", metavar="DIR", help="A folder that holds one folder per trainer name.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Short for --set spec.seed=N.")]
+Device = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        metavar="[SITE=]DEVICE",
+        help="cpu, cuda, cuda:N or auto, for all or for one site; the CPU where there is no GPU. May be repeated.",
+    ),
+]
 Imports = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="A Python module that registers a model or dataset."),
@@ -48,6 +56,7 @@ def run(  # noqa: PLR0913 - a command's options are its parameters
     compare_pooled: Annotated[
         bool, typer.Option("--compare-pooled", help="Also train on the pooled data and print its AUC beside.")
     ] = False,
+    device: Device = None,
     import_module: Imports = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -58,12 +67,14 @@ def run(  # noqa: PLR0913 - a command's options are its parameters
       fljob run examples/synthetic-ten-sites/fljob.yaml --compare-pooled
 
       fljob run movies.yaml --data-root sites --set spec.rounds=3 --output json
+
+      fljob run movies.yaml --data-root sites --device cpu --device site-0=cuda:0 --device site-1=cuda:1
     """
     from fljob_cli.run import Request, run_job  # noqa: PLC0415 - heavy
 
     request = Request(
         manifest=manifest,
-        settings=_settings(settings, seed, import_module),
+        settings=_settings(settings, seed, import_module, device),
         data=tuple(data or ()),
         data_root=data_root,
         run_dir=run_dir,
@@ -89,6 +100,7 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option(min=1, help="Newest epochs kept beside the best; default: spec.checkpoint.keep, or 2."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch; sums may differ in the last bit.")] = 1,
+    device: Device = None,
     import_module: Imports = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -101,12 +113,14 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
       fljob train examples/synthetic-ten-sites/fljob.yaml
 
       fljob train movies.yaml --data-root sites --site site-3 --set spec.rounds=3 --output json
+
+      fljob train movies.yaml --data-root sites --device auto --set spec.precision=BFloat16
     """
     from fljob_cli.train import Request, train_alone  # noqa: PLC0415 - heavy
 
     request = Request(
         manifest=manifest,
-        settings=_settings(settings, seed, import_module),
+        settings=_settings(settings, seed, import_module, device),
         data=tuple(data or ()),
         data_root=data_root,
         site=site,
@@ -166,9 +180,14 @@ def evaluate(  # noqa: PLR0913 - a command's options are its parameters
     )
 
 
-def _settings(settings: list[str] | None, seed: int | None, imports: list[str] | None) -> tuple[str, ...]:
+def _settings(
+    settings: list[str] | None, seed: int | None, imports: list[str] | None, devices: list[str] | None
+) -> tuple[str, ...]:
     extra = [] if seed is None else [f"spec.seed={seed}"]
     extra += [f"spec.imports={list(imports)}"] if imports else []
+    for words in devices or ():
+        site, one, device = words.rpartition("=")
+        extra.append(f"spec.trainers[{site}].device={device}" if one else f"spec.device={device}")
     return (*(settings or ()), *extra)
 
 

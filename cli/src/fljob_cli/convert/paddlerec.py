@@ -189,7 +189,10 @@ def _explain(state: _State) -> None:
         "runner.train_reader_path": lambda _: ("spec.dataset.name: movielens", ""),
         "runner.train_batch_size": lambda _: ("spec.strategy.batchSize", ""),
         "runner.model_save_path": lambda _: ("spec.checkpoint", "fetch the model with `fljob model get`"),
-        "runner.use_gpu": lambda on: ("", "training is on the CPU" + (", not on a GPU yet" if on else ", as here")),
+        "runner.use_gpu": lambda on: (
+            "",
+            "training is on the CPU" + (", unless spec.device says otherwise" if on else ", as here"),
+        ),
         "runner.epochs": lambda _: ("spec.rounds", "a round is one pass over each site's data"),
         "runner.need_dump": lambda on: ("", "there are no dumps" + (" yet" if on else ", as here")),
         "runner.dump_fields": lambda _: ("", "there are no dumps yet"),

@@ -245,7 +245,7 @@ def without_field(key: str, value: object) -> Said | None:
     if key.startswith("wire."):
         return _SERVICES
     if key.startswith("gpu_map."):
-        return nothing("training is on the CPU, not on a GPU yet")
+        return nothing("training is on the CPU; spec.trainers[].device says otherwise")
     if value is None or value == {}:
         return nothing("nothing is set")
     found: Mapping[str, Callable[[Any], Said]] = _BY_VALUE

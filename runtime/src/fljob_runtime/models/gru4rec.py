@@ -109,7 +109,8 @@ class Gru4Rec(SequenceModel):
         if len(lengths) == 0:
             return self.bias.new_empty(0, self._p.hidden), items.new_empty(0)
         taken, wanted = (
-            pack_padded_sequence(part, lengths, batch_first=True, enforce_sorted=False) for part in (before, after)
+            pack_padded_sequence(part, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            for part in (before, after)
         )
         inputs = PackedSequence(
             self.embedding(taken.data), taken.batch_sizes, taken.sorted_indices, taken.unsorted_indices
@@ -148,13 +149,13 @@ class Gru4Rec(SequenceModel):
 
         Drawn by a generator that follows from the batch, so that a batch that is trained again has the same.
         """
-        rng = np.random.Generator(np.random.Philox(zlib.crc32(items.numpy().tobytes())))
+        rng = np.random.Generator(np.random.Philox(zlib.crc32(items.cpu().numpy().tobytes())))
         drawn = np.searchsorted(self._up_to, rng.random(self._p.num_samples), side="right")
-        chosen = np.unique(np.concatenate([targets.numpy(), drawn.clip(max=self.num_items - 1)]))
+        chosen = np.unique(np.concatenate([targets.cpu().numpy(), drawn.clip(max=self.num_items - 1)]))
         missed = len(targets) * np.log1p(-self._shares[chosen].clip(max=_SURE))
         missed += self._p.num_samples * np.log1p(-self._drawn[chosen].clip(max=_SURE))
         among = np.maximum(-np.expm1(missed), 1.0 - _SURE).astype(np.float32)
-        return torch.from_numpy(chosen), torch.from_numpy(among)
+        return torch.from_numpy(chosen).to(items.device), torch.from_numpy(among).to(items.device)
 
     def _count(self, counts: NDArray[np.float64]) -> None:
         """Keep of items [V] their shares of what comes next, and the probabilities by which negatives are drawn."""

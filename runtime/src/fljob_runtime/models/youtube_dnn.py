@@ -62,6 +62,6 @@ class YoutubeDnn(SequenceModel):
 
     def _means(self, items: Tensor) -> Tensor:
         """Return the mean of the embeddings up to each place: [B, T] -> [B, T, F]."""
-        counts = torch.arange(1, items.shape[1] + 1, dtype=torch.float32)
+        counts = torch.arange(1, items.shape[1] + 1, dtype=torch.float32, device=items.device)
         sums: Tensor = self.embedding(items).cumsum(1)
         return sums / counts[:, None]

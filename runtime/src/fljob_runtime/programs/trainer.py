@@ -34,7 +34,7 @@ from fljob_runtime.roles.trainer_link import Inbox, Link, Patience
 from fljob_runtime.roles.trainer_metrics import TrainerMetrics
 from fljob_runtime.roles.trainer_setup import UnknownTrainerError, make_local, open_data
 from fljob_runtime.schema import SchemaError
-from fljob_runtime.training.compute import PrecisionError
+from fljob_runtime.training.compute import ComputeError
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.transport.coordinator_stream import CoordinatorStream
 from fljob_runtime.transport.credentials import Credentials
@@ -113,7 +113,7 @@ def run(config: JobConfig, options: Options) -> ExitCode:
     try:
         data = open_data(config, options.trainer, options.data_dir)
         local = make_local(config, options.trainer, data)
-    except (UnknownTrainerError, registry.RegistryError, DataError, SchemaError, LayoutError, PrecisionError) as error:
+    except (UnknownTrainerError, registry.RegistryError, DataError, SchemaError, LayoutError, ComputeError) as error:
         return _say_why(config, credentials, _code_of(error), str(error))
     return _work(config, options, credentials, (data, local))
 
@@ -200,6 +200,7 @@ def _hello(config: JobConfig, trainer: str, local: LocalTrainer, store: PrivateS
         layout=local.layout.to_json(),
         num_samples=local.data.num_samples,
         num_test_pairs=len(local.data.held_out().examples),
+        device=str(local.plan.compute.device),
         num_cpus=len(os.sched_getaffinity(0)),
         private_version=store.newest(),
     )

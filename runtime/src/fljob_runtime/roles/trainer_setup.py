@@ -5,6 +5,7 @@ Called by programs.trainer, and for the same model on pooled data by the command
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from fljob_api import names
 from fljob_api.compute import Precision
 from fljob_api.job_config import JobConfig
 from fljob_api.spec import FLJobSpec
+from fljob_api.strategy import StrategyName, StrategySpec
 from fljob_api.tables import Keys, TableSpec
 from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
@@ -20,7 +22,10 @@ from fljob_runtime.data.examples import SiteData
 from fljob_runtime.models.base import RecommenderModel, make_model
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ParamSpec, Scope, TableRules, matches
 from fljob_runtime.schema import Schema
+from fljob_runtime.training.compute import CPU
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
+
+_log = logging.getLogger(__name__)
 
 
 class UnknownTrainerError(ValueError):
@@ -42,13 +47,31 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
 
 def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
     """Make the model at its initial values, by the seed; raises as `local_trainer` does."""
-    return local_trainer(config.spec, TrainPlan.of(config.spec, trainer), data)
+    return local_trainer(config.spec, federated_plan(config.spec, trainer), data)
+
+
+def federated_plan(spec: FLJobSpec, trainer: str) -> TrainPlan:
+    """Return a site's plan, on the CPU where the strategy needs that; raises RegistryError or ComputeError."""
+    plan = TrainPlan.of(spec, trainer)
+    why = _on_cpu_only(spec.strategy)
+    if plan.compute.device != CPU and why:
+        _log.warning("event=device trainer=%s used=cpu message=%s: training is on the CPU", trainer, why)
+        plan = replace(plan, compute=replace(plan.compute, device=CPU))
+    return plan
+
+
+def _on_cpu_only(strategy: StrategySpec) -> str:
+    """Return why a strategy's trainers need the model's values on the CPU all the time, "" if they do not."""
+    if strategy.exchanges:
+        return f"mode {strategy.mode} exchanges values within a round"
+    corrects = strategy.name in {StrategyName.FED_PROX, StrategyName.SCAFFOLD}
+    return f"{strategy.name} corrects each step by the values" if corrects else ""
 
 
 def local_trainer(spec: FLJobSpec, plan: TrainPlan, data: SiteData) -> LocalTrainer:
     """Make one client of a job, or of its data pooled.
 
-    Raises RegistryError, SchemaError, LayoutError or PrecisionError.
+    Raises RegistryError, SchemaError, LayoutError or ComputeError.
     """
     model = _model(spec, data.schema)
     scopes = {scope.name: Scope(scope.scope.value.lower()) for scope in spec.parameter_scopes}

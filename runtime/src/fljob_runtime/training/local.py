@@ -63,7 +63,7 @@ class TrainPlan:
 
     @classmethod
     def of(cls, spec: FLJobSpec, client: str) -> TrainPlan:
-        """Read the plan from a job's spec; raises RegistryError for an unknown optimizer or parameter."""
+        """Read the plan from a job's spec; raises RegistryError or ComputeError."""
         strategy = spec.strategy
         steps = strategy.inner_steps or 0
         return cls(
@@ -76,7 +76,7 @@ class TrainPlan:
             inner_steps=steps,
             algorithm=algorithm(strategy),
             schedule=spec.optimizer.schedule,
-            compute=Compute(spec.precision),
+            compute=Compute.of(spec, client),
         )
 
     def rate(self, train_round: int) -> float:
@@ -210,12 +210,13 @@ class LocalTrainer:
         """
         self.model.train()
         self.model.prepare(examples.columns)
-        for batch, labels in batches(examples, self.plan.batch_size):
-            self.backward(batch, labels, record)
-            if correct is not None:
-                correct(batch)
-            optimizer.step()
-        return record.sums()
+        with self.plan.compute.placed(self.model, optimizer):
+            for batch, labels in self.batches(examples, self.plan.batch_size):
+                self.backward(batch, labels, record)
+                if correct is not None:
+                    correct(batch)
+                optimizer.step()
+            return record.sums()
 
     def row_set(self, name: str, places: Int64Array, weights: Float64Array) -> RowSet:
         """Return rows of a table as they are, by their ids. places: ascending."""
@@ -249,9 +250,10 @@ class LocalTrainer:
         record.add(outputs, targets, loss, len(labels))
 
     def check_precision(self) -> None:
-        """Raise PrecisionError for a model that cannot be trained in the plan's, by two of the held-out examples."""
-        for batch, labels in batches(self._held().examples, 2, 0, 2):
-            self.plan.compute.check(self.model, batch, labels)
+        """Raise ComputeError for a model that the plan's precision is not for; two held-out examples are tried."""
+        with self.plan.compute.placed(self.model):
+            for batch, labels in self.batches(self._held().examples, 2, 0, 2):
+                self.plan.compute.check(self.model, batch, labels)
 
     def evaluate(self) -> Evaluation:
         """Evaluate the loaded values on the held-out examples. Raises DivergedError when a score is not finite."""
@@ -268,6 +270,16 @@ class LocalTrainer:
         """Return what the measure keeps of the predictions of the held-out examples, in their order: [E, 2]."""
         return self._known(self._held().examples)
 
+    def batches(
+        self, examples: Examples, size: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        """Yield columns [B, ...] and labels [B] of one batch after the other, on the plan's device."""
+        device = self.plan.compute.device
+        columns = [(name, _tensor(values).to(device)) for name, values in examples.columns.items()]
+        labels = _tensor(examples.labels).to(device)
+        for at in range(start, len(examples) if stop is None else min(stop, len(examples)), size):
+            yield {name: values[at : at + size] for name, values in columns}, labels[at : at + size]
+
     def _held(self) -> HeldOut:
         """Return the held-out examples, mapped once."""
         if self._held_out is None:
@@ -279,8 +291,8 @@ class LocalTrainer:
         """Return what is kept of the predictions: [E, 2]."""
         self.model.eval()
         parts = [(torch.empty(0), torch.empty(0))]
-        with torch.inference_mode():
-            for batch, labels in batches(examples, self.model.evaluation_batch):
+        with self.plan.compute.placed(self.model), torch.inference_mode():
+            for batch, labels in self.batches(examples, self.model.evaluation_batch):
                 outputs, targets = self.model.predict(batch, labels)
                 parts.append(self.measure.known(outputs, targets, trained=False))
         return joined(parts)
@@ -329,16 +341,6 @@ class LocalTrainer:
 
     def _dense(self) -> dict[str, Float32Array]:
         return {s.name: self._values(s.name).copy() for s in self.layout.specs if s.kind is Kind.DENSE}
-
-
-def batches(
-    examples: Examples, size: int, start: int = 0, stop: int | None = None
-) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Yield columns [B, ...] and labels [B] of one batch after the other."""
-    columns = [(name, _tensor(values)) for name, values in examples.columns.items()]
-    labels = _tensor(examples.labels)
-    for at in range(start, len(examples) if stop is None else min(stop, len(examples)), size):
-        yield {name: values[at : at + size] for name, values in columns}, labels[at : at + size]
 
 
 def _of(name: str) -> str:

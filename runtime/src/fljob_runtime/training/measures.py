@@ -91,7 +91,7 @@ class _Choices(Measure):
 
 def joined(parts: Sequence[Known]) -> Float32Array:
     """Return what was kept of several batches as one: [E, 2]."""
-    first, second = [part[0] for part in parts], [part[1] for part in parts]
+    first, second = [part[0].cpu() for part in parts], [part[1].cpu() for part in parts]
     known: Float32Array = torch.stack([torch.cat(first), torch.cat(second)], 1).numpy()
     return known
 

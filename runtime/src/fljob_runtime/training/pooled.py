@@ -11,7 +11,7 @@ import numpy as np
 
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
 from fljob_runtime.metrics.sums import Metrics
-from fljob_runtime.training.local import LocalTrainer, batches
+from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.training.record import TrainProgress, silent
 from fljob_runtime.training.vocabulary import stretch
 
@@ -73,12 +73,13 @@ class PooledTraining:
         record.skip(self.batch * plan.batch_size)
         trainer.model.train()
         trainer.model.prepare(examples.columns)
-        for batch, labels in batches(examples, plan.batch_size, self.batch * plan.batch_size):
-            if stop():
-                return False
-            trainer.backward(batch, labels, record)
-            self.optimizer.step()
-            self.batch += 1
+        with plan.compute.placed(trainer.model, self.optimizer):
+            for batch, labels in trainer.batches(examples, plan.batch_size, self.batch * plan.batch_size):
+                if stop():
+                    return False
+                trainer.backward(batch, labels, record)
+                self.optimizer.step()
+                self.batch += 1
         record.sums()
         self.epoch, self.batch = self.epoch + 1, 0
         return True

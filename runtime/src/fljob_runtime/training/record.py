@@ -60,7 +60,7 @@ class TrainRecord:
 
     def add(self, outputs: Tensor, targets: Tensor, loss: Tensor, samples: int) -> None:
         """Take in one batch. Raises DivergedError when the losses since the last report are not finite."""
-        self._window += loss.detach()
+        self._window = self._window + loss.detach()  # of whichever device the loss is
         if self._steps % self._every == 0:
             self._keep(outputs.detach(), targets)
         self._steps += 1
@@ -72,7 +72,7 @@ class TrainRecord:
             auc = self._measure.auc(joined(recent)) if recent else math.nan
             self._on_progress(TrainProgress(self._done, self._total, mean, auc))
             self._told = len(self._sampled)
-            self._window.zero_()
+            self._window = torch.zeros(())
 
     @property
     def batch_seed(self) -> int:

@@ -17,7 +17,7 @@ from torch import nn
 
 from fljob_api.strategy import Mode, StrategySpec
 from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ModelState, RowSet, Scope
-from fljob_runtime.training.local import LocalTrainer, LocalUpdate, batches
+from fljob_runtime.training.local import LocalTrainer, LocalUpdate
 from fljob_runtime.training.record import DivergedError, TrainProgress, silent
 
 GEO_STEP = 10
@@ -119,7 +119,7 @@ class GradientRound(StepwiseRound):
         """Return the gradients of one mini-batch's mean loss."""
         self._local.model.train()
         start = window * self._size
-        for batch, labels in batches(self._examples, self._size, start, start + self._size):
+        for batch, labels in self._local.batches(self._examples, self._size, start, start + self._size):
             self._local.backward(batch, labels, self._record)
         if self._optimizer is not None:
             self._optimizer.step()
@@ -162,7 +162,9 @@ class ReplicaRound(StepwiseRound):
         """Run the optimizer over the window; return how far the dense values and the rows it touched have moved."""
         self._local.model.train()
         start = window * self._size
-        for batch, labels in batches(self._examples, self._local.plan.batch_size, start, start + self._size):
+        for batch, labels in self._local.batches(
+            self._examples, self._local.plan.batch_size, start, start + self._size
+        ):
             self._local.backward(batch, labels, self._record)
             self._optimizer.step()
         last = window == self.num_windows - 1

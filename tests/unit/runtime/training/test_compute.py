@@ -12,7 +12,7 @@ from fljob_api.compute import Precision
 from fljob_api.strategy import Mode, StrategySpec
 from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.parameters import ModelState
-from fljob_runtime.training.compute import Compute, PrecisionError
+from fljob_runtime.training.compute import Compute, ComputeError
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.training.stepwise import stepwise_round
 
@@ -98,7 +98,7 @@ def test_loss_and_outputs_are_float32() -> None:
 
 
 def test_a_model_that_cannot_is_refused_with_the_field_and_the_reason() -> None:
-    with pytest.raises(PrecisionError, match=r"spec\.precision: Adding cannot .*BFloat16: .*leave it at Float32"):
+    with pytest.raises(ComputeError, match=r"spec\.precision: Adding cannot .*BFloat16: .*leave it at Float32"):
         of(Adding()).check_precision()
 
 
