@@ -10,7 +10,26 @@ from pathlib import Path
 
 import pytest
 from integration.test_cli_run import LIMIT_S, MINIMAL, SMALL, command, fljob
+from safetensors.numpy import load_file
 
+HASHED = """
+apiVersion: fljob.dev/v1alpha1
+kind: FLJob
+metadata: {name: hashed}
+spec:
+  model: {name: mf, parameters: {factors: "4"}}
+  optimizer: {name: Adam, learningRate: "0.05"}
+  dataset: {name: synthetic, parameters: {usersPerSite: 20, items: 60, samplesPerUser: 20, hashedIds: "true"}}
+  rounds: 2
+  parameterScopes: [{name: user_embedding, scope: Private}, {name: user_bias, scope: Private}]
+  tables:
+  - {name: user_embedding, keys: Any}
+  - {name: user_bias, keys: Any}
+  - {name: item_embedding, keys: Any}
+  - {name: item_bias, keys: Any}
+  checkpoint: {keep: 2, persistentVolumeClaim: {claimName: kept}}
+  trainers: [{name: site-0}, {name: site-1}]
+"""
 PAIRS = [(0, 1), (39, 499), (7, 7)]
 
 
@@ -49,3 +68,23 @@ def test_an_id_beyond_the_table_is_refused_by_its_column(served: Path, tmp_path:
     (tmp_path / "in.jsonl").write_text('{"user": 40, "item": 1}\n')
     result = fljob("predict", served, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
     assert (result.returncode, "column user: id 40 is not from 0 to 39" in result.stderr) == (12, True)
+
+
+def test_each_round_of_a_model_of_any_ids_is_exported_with_its_own_rows(tmp_path: Path) -> None:
+    (tmp_path / "fljob.yaml").write_text(HASHED)
+    run = fljob("run", tmp_path / "fljob.yaml", "--run-dir", tmp_path / "run")
+    assert run.returncode == 0, run.stderr
+    out = tmp_path / "out"
+    result = fljob("model", "export", tmp_path / "run", "--site", "site-0", "--out", out, "--format", "torch-export")
+    assert result.returncode == 0, result.stderr
+    first, second = (load_file(out / number / "ids.safetensors") for number in ("1", "2"))
+    assert len(first["user"]) == 20  # the site's own alone
+    assert 40 < len(first["item"]) <= len(second["item"]) <= 60
+    items = [*second["item"][[0, -1]].tolist(), 5, -5]  # of the last two nobody has heard
+    lines = [json.dumps({"user": int(second["user"][0]), "item": item}) for item in items]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    result = fljob("predict", out / "2", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.jsonl")
+    assert result.returncode == 0, result.stderr
+    scores = [json.loads(line)["probability"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(set(scores)) == 3
+    assert scores[2] == scores[3]

@@ -20,7 +20,8 @@ from fljob_cli.train import check_site, data_faults
 
 if TYPE_CHECKING:
     from fljob_runtime.checkpoints.saved_model import SavedModel
-    from fljob_runtime.serving.exported import Exported
+    from fljob_runtime.parameters import ModelState
+    from fljob_runtime.serving.served import Exported
     from fljob_runtime.training.local import LocalTrainer
 
 
@@ -63,18 +64,20 @@ def export(request: Request) -> None:
 
 def _write(kept: Kept, local: LocalTrainer, number: int, request: Request, site: str) -> None:
     from fljob_runtime.checkpoints.model import signature  # noqa: PLC0415 - heavy
-    from fljob_runtime.serving.exported import ExportError, Format, write  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.exported import write  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.served import ExportError, Format  # noqa: PLC0415 - heavy
     from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
 
     model: SavedModel = kept.models[number]()
     model.check_fits(local.layout.model)
+    state = model.state()
     if model.missing:
         if kept.private is None or request.site is None:
             raise ExportError(
                 f"{', '.join(model.missing)} are private, each site has its own: --site NAME, of the run's folder"
             )
-        local.load(kept.private(local, site, number))
-    local.load(model.state())
+        state = state.merged(kept.private(local, site, number))
+    local.load(state)
     spec, folder = kept.job.spec, request.out / str(number)
     about = {
         "job": kept.job.metadata.name,
@@ -84,14 +87,25 @@ def _write(kept: Kept, local: LocalTrainer, number: int, request: Request, site:
         "imports": list(spec.imports),
     }
     told = signature(pooled_state.shared(local.layout.model), number, about)
-    write(folder, Format(request.form), local.model, local.data.schema, told, pooled_state.values(local))
+    write(folder, Format(request.form), local.model, local.data.schema, told, _whole(local, state))
     sys.stdout.write(f"{folder}\n")
+
+
+def _whole(local: LocalTrainer, given: ModelState) -> ModelState:
+    """Return all values of a loaded model; of tables with any ids the rows given, and none of other rounds."""
+    from fljob_runtime.parameters import Kind, ModelState  # noqa: PLC0415 - heavy
+    from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
+
+    every = pooled_state.values(local)
+    names = [s.name for s in local.layout.model.specs if s.kind is Kind.KEYED and s.name in given.rows]
+    keyed = {name: given.rows[name] for name in names}
+    return ModelState(every.dense, {**every.rows, **keyed})
 
 
 @contextmanager
 def export_faults() -> Iterator[None]:
     """Turn what is wrong with an exported model into a CliError."""
-    from fljob_runtime.serving.exported import ExportError  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.served import ExportError  # noqa: PLC0415 - heavy
 
     try:
         yield

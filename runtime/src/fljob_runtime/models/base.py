@@ -63,7 +63,8 @@ class RecommenderModel(nn.Module, ABC):
     def derived(self, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[np.int64]]:  # noqa: ARG002 - most need none
         """Return columns of ids that `tables` names and the dataset does not have, made of those that it has.
 
-        columns: [N, ...]. Training asks once for all examples; a batch has both. Sequences stay padded.
+        columns: [N, ...]. Training asks once for all examples; a batch has both. Sequences stay padded. A graph for
+        serving asks with tensors, so what is written with operators alone (//, %, ==, …) can be exported.
         """
         return {}
 

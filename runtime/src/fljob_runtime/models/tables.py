@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from fljob_runtime.models.base import Batch
 from fljob_runtime.schema import PADDING
 
 Ids = NDArray[np.int64]
+A = TypeVar("A", Ids, Tensor)
 
 
 class Operation(StrEnum):
@@ -38,8 +39,11 @@ class ColumnTable(nn.Module, ABC):
     def addressed(self, column: str) -> dict[str, str]:
         """Return the parameters that are tables -> the column whose ids address their rows."""
 
-    def derived(self, column: str, ids: Ids) -> dict[str, Ids]:  # noqa: ARG002 - most need none
-        """Return the columns that `addressed` names beside the data's own. ids: [N] or [N, T], padded."""
+    def derived(self, column: str, ids: A) -> dict[str, A]:  # noqa: ARG002 - most need none
+        """Return the columns that `addressed` names beside the data's own. ids: [N] or [N, T], padded.
+
+        Arrays in training, tensors in a graph for serving: operators that both have.
+        """
         return {}
 
     @abstractmethod
@@ -79,9 +83,9 @@ class QuotientRemainder(ColumnTable):
         """Return both tables."""
         return {"quotient.weight": self._quotients(column), "remainder.weight": self._remainders(column)}
 
-    def derived(self, column: str, ids: Ids) -> dict[str, Ids]:
+    def derived(self, column: str, ids: A) -> dict[str, A]:
         """Return quotients and remainders of ids."""
-        remainders = np.where(ids == PADDING, PADDING, ids % self.collisions)
+        remainders = (ids % self.collisions - PADDING) * (ids != PADDING) + PADDING  # what is padding stays
         return {self._quotients(column): ids // self.collisions, self._remainders(column): remainders}  # -1 // k is -1
 
     def rows(self, batch: Batch, column: str) -> Tensor:

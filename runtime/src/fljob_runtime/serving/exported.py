@@ -4,17 +4,16 @@
     torch-export    model.pt2: a program of torch.export, which needs torch alone
     onnx            model.onnx, which needs onnxruntime alone; to write it, onnx and onnxscript
 
-Called by the command line. Raises ExportError.
+Called by the command line. What a folder holds, without torch, is `served`. Raises ExportError.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,47 +21,16 @@ import numpy as np
 import torch
 
 from fljob_runtime import registry
-from fljob_runtime.checkpoints.files import write_atomically
-from fljob_runtime.checkpoints.model import MODEL, SIGNATURE, state_tensors, write_model
+from fljob_runtime.checkpoints.files import I64, Tensor, write_atomically, write_safetensors
+from fljob_runtime.checkpoints.model import state_tensors, write_model
 from fljob_runtime.checkpoints.saved_model import read_model
 from fljob_runtime.models.base import RecommenderModel, make_model
 from fljob_runtime.parameters import Float32Array, Kind, ModelLayout, ModelState
 from fljob_runtime.schema import IdSequence, Schema
-from fljob_runtime.serving.feeds import Columns, Feed
 from fljob_runtime.serving.graph import ServingGraph, examples
-
-_BATCH = 16_384  # examples scored at a time
-
-
-class Format(StrEnum):
-    """How a model is written."""
-
-    SAFETENSORS = "safetensors"
-    TORCH_EXPORT = "torch-export"
-    ONNX = "onnx"
-
-
-FILES = {Format.SAFETENSORS: MODEL, Format.TORCH_EXPORT: "model.pt2", Format.ONNX: "model.onnx"}
-
-
-class ExportError(Exception):
-    """A model that cannot be exported, or a folder that holds none; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A model that is served. target: what its output is; run: columns in the order of feeds -> the output [B, ...]."""
-
-    told: Mapping[str, Any]
-    feeds: tuple[Feed, ...]
-    target: str
-    run: Callable[[list[np.ndarray]], Float32Array]
-
-    def score(self, columns: Columns) -> Float32Array:
-        """Return the output of checked columns [B, ...], a part after the other."""
-        ordered = [columns[feed.name] for feed in self.feeds]
-        parts = [self.run([c[at : at + _BATCH] for c in ordered]) for at in range(0, len(ordered[0]), _BATCH)]
-        return np.concatenate(parts)
+from fljob_runtime.serving.onnx_session import needed, open_session
+from fljob_runtime.serving.rows import UNKNOWN, keyed_as, with_rows
+from fljob_runtime.serving.served import FILES, IDS, SIGNATURE, Exported, Format, Run, open_folder
 
 
 def write(
@@ -70,9 +38,8 @@ def write(
 ) -> None:
     """Write a model, whose values are `state`, and its signature; raises ExportError or CheckpointError."""
     layout = ModelLayout.from_json(json.dumps(told["layout"]).encode())
-    if any(spec.kind is Kind.KEYED for spec in layout.specs):
-        raise ExportError("tables with keys: Any cannot be exported yet: ids that come later have no rows in a graph")
-    graph = ServingGraph(model, schema)
+    whole, ids = with_rows(model, layout, state, int(told.get("seed", 0)))
+    graph = ServingGraph(whole, schema, ids)
     shape = list(graph(*examples(graph.feeds)).shape[1:])
     signature = {
         **told,
@@ -80,8 +47,11 @@ def write(
         "schema": _schema_json(schema),
         "feeds": [feed.to_json() for feed in graph.feeds],
         "targets": [{"name": graph.target, "dtype": "float32", "shape": ["batch", *shape]}],
+        "rowMaps": [{"column": name, "rows": len(known), "unknownIds": UNKNOWN} for name, known in ids.items()],
     }
     folder.mkdir(parents=True, exist_ok=True)
+    if ids:
+        write_safetensors(folder / IDS, [Tensor(n, k.shape, partial(np.asarray, k), I64) for n, k in ids.items()], {})
     if form is Format.SAFETENSORS:
         write_model(folder, state_tensors(layout, state), signature)
         return
@@ -93,7 +63,7 @@ def _write_program(path: Path, form: Format, graph: ServingGraph) -> None:
     batch = torch.export.Dim("batch")
     if form is Format.ONNX:
         for module in ("onnx", "onnxscript"):
-            _needed(module)
+            needed(module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of what it does itself
         program = torch.export.export(
@@ -116,41 +86,32 @@ def _write_program(path: Path, form: Format, graph: ServingGraph) -> None:
 
 def read(folder: Path) -> Exported:
     """Return the model in a folder; raises ExportError or CheckpointError for what is none of ours."""
-    try:
-        told = json.loads((folder / SIGNATURE).read_bytes())
-        form = Format(told["export"])
-        feeds = tuple(Feed.from_json(value) for value in told["feeds"])
-        (target,) = (str(value["name"]) for value in told["targets"])
-        path = folder / FILES[form]
-        if not path.is_file():
-            raise ExportError(f"{path}: the model is not there; export it anew")
-        run = {Format.SAFETENSORS: _made, Format.TORCH_EXPORT: _program, Format.ONNX: _session}[form](path, told)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(
-            f"{folder}: not an exported model ({error}); make one by `fljob model export RUN --out DIR`"
-        ) from error
-    return Exported(told, feeds, target, run)
+    return open_folder(folder, {Format.SAFETENSORS: _made, Format.TORCH_EXPORT: _program, Format.ONNX: open_session})
 
 
-def _made(path: Path, told: Mapping[str, Any]) -> Callable[[list[np.ndarray]], Float32Array]:
+def _made(path: Path, told: Mapping[str, Any]) -> Run:
     registry.load(told.get("imports", ()))
-    schema, spec = _schema(told["schema"]), told["model"]
-    model = make_model(spec["name"], spec.get("parameters", {}), schema, int(told["seed"]))
+    schema, spec, seed = _schema(told["schema"]), told["model"], int(told["seed"])
+    keyed = {str(value["column"]) for value in told.get("rowMaps", ())}
+    smallest = replace(schema, ids={name: 1 if name in keyed else count for name, count in schema.ids.items()})
+    model = make_model(spec["name"], spec.get("parameters", {}), smallest, seed)
     saved = read_model(path)
-    saved.check_fits(model.layout())
+    saved.check_fits(keyed_as(model.layout(), saved.layout))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(saved.values[name]))
-    return _of_module(ServingGraph(model, schema))
+            if saved.layout[name].kind is not Kind.KEYED:
+                parameter.copy_(torch.from_numpy(saved.values[name]))
+    whole, ids = with_rows(model, saved.layout, saved.state(), seed)
+    return _of_module(ServingGraph(whole, schema, ids))
 
 
-def _program(path: Path, _told: Mapping[str, Any]) -> Callable[[list[np.ndarray]], Float32Array]:
+def _program(path: Path, _told: Mapping[str, Any]) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of what it does itself
         return _of_module(torch.export.load(path).module())
 
 
-def _of_module(module: torch.nn.Module) -> Callable[[list[np.ndarray]], Float32Array]:
+def _of_module(module: torch.nn.Module) -> Run:
     def run(columns: list[np.ndarray]) -> Float32Array:
         with torch.inference_mode():
             outputs: Float32Array = module(*(torch.from_numpy(np.ascontiguousarray(c)) for c in columns)).numpy()
@@ -159,29 +120,12 @@ def _of_module(module: torch.nn.Module) -> Callable[[list[np.ndarray]], Float32A
     return run
 
 
-def _session(path: Path, told: Mapping[str, Any]) -> Callable[[list[np.ndarray]], Float32Array]:
-    session = _needed("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [feed["name"] for feed in told["feeds"]]
-
-    def run(columns: list[np.ndarray]) -> Float32Array:
-        outputs: Float32Array = session.run(None, dict(zip(names, columns, strict=True)))[0]
-        return outputs
-
-    return run
-
-
-def _needed(module: str) -> Any:  # noqa: ANN401 - a module without types
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ExportError(f"format onnx needs {module}: pip install 'fljob-runtime[onnx]'") from error
-
-
 def _schema_json(schema: Schema) -> dict[str, Any]:
     return {
         "ids": dict(schema.ids),
         "features": {name: list(shape) for name, shape in schema.features.items()},
         "sequences": {name: asdict(sequence) for name, sequence in schema.sequences.items()},
+        "anyIds": sorted(schema.any_ids),
         "numClasses": schema.num_classes,
     }
 
@@ -191,5 +135,6 @@ def _schema(value: Mapping[str, Any]) -> Schema:
         ids={str(name): int(count) for name, count in value["ids"].items()},
         features={str(name): tuple(int(n) for n in shape) for name, shape in value["features"].items()},
         sequences={str(n): IdSequence(int(s["num_ids"]), int(s["longest"])) for n, s in value["sequences"].items()},
+        any_ids=frozenset(str(name) for name in value.get("anyIds", ())),
         num_classes=int(value["numClasses"]),
     )

@@ -23,46 +23,58 @@ class FeedError(ValueError):
 
 @dataclass(frozen=True)
 class Feed:
-    """One column: an example's shape; num_ids: ids are 0 to num_ids - 1, 0 for numbers; sequence: of such, padded."""
+    """One column: an example's shape; num_ids: ids are 0 to num_ids - 1, 0 for numbers; sequence: of such, padded.
+
+    any_ids: ids are any 64-bit numbers, and num_ids is 0; -1 is none of a sequence, as it is padding.
+    """
 
     name: str
     shape: tuple[int, ...] = ()
     num_ids: int = 0
     sequence: bool = False
+    any_ids: bool = False
+
+    @property
+    def is_ids(self) -> bool:
+        """Return whether the values are ids and not numbers."""
+        return self.any_ids or self.num_ids > 0
 
     @property
     def dtype(self) -> str:
         """Return the type of the values."""
-        return "int64" if self.num_ids else "float32"
+        return "int64" if self.is_ids else "float32"
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of signature.json."""
         value = {"name": self.name, "dtype": self.dtype, "shape": ["batch", *self.shape]}
-        return value | ({"numIds": self.num_ids, "sequence": self.sequence} if self.num_ids else {})
+        if not self.is_ids:
+            return value
+        return value | {"sequence": self.sequence} | ({"anyIds": True} if self.any_ids else {"numIds": self.num_ids})
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Feed:
         """Read the entry; raises KeyError, TypeError or ValueError."""
         shape = tuple(int(size) for size in value["shape"][1:])
-        return cls(str(value["name"]), shape, int(value.get("numIds", 0)), bool(value.get("sequence", False)))
+        ids, kinds = int(value.get("numIds", 0)), (bool(value.get(key, False)) for key in ("sequence", "anyIds"))
+        return cls(str(value["name"]), shape, ids, *kinds)
 
     def array(self, rows: Sequence[object]) -> np.ndarray:
         """Return what was sent for this column as one array [rows, *shape]; raises FeedError."""
         if self.sequence:
             return self._padded(rows)
-        kinds: tuple[type, ...] = (int,) if self.num_ids else (int, float)
+        kinds: tuple[type, ...] = (int,) if self.is_ids else (int, float)
         for number, row in enumerate(rows):
             _check_kind(self.name, number, row, kinds, len(self.shape))
         return self._checked(rows)
 
     def _checked(self, rows: Sequence[object]) -> np.ndarray:
         try:
-            array = np.array(rows, np.int64 if self.num_ids else np.float64)
+            array = np.array(rows, np.int64 if self.is_ids else np.float64)
         except (ValueError, TypeError, OverflowError) as error:
             raise FeedError(f"column {self.name}: rows must be {self._words()}") from error
         if array.shape != (len(rows), *self.shape):
             raise FeedError(f"column {self.name}: rows must be {self._words()}, not of shape {list(array.shape[1:])}")
-        if self.num_ids:
+        if self.is_ids:
             self._check_ids(array)
             return array
         with np.errstate(over="ignore"):
@@ -82,19 +94,25 @@ class Feed:
             try:
                 array[number, : len(ids)] = ids
             except (OverflowError, ValueError, TypeError) as error:
-                raise FeedError(
-                    f"column {self.name}, row {number}: ids must be from 0 to {self.num_ids - 1}"
-                ) from error
+                raise FeedError(f"column {self.name}, row {number}: ids must be {self._range()}") from error
             self._check_ids(array[number, : len(ids)])
         return array
 
     def _check_ids(self, ids: np.ndarray) -> None:
-        wrong = ids[(ids < 0) | (ids >= self.num_ids)]
+        if self.any_ids:
+            wrong = ids[ids == PADDING] if self.sequence else ids[:0]
+        else:
+            wrong = ids[(ids < 0) | (ids >= self.num_ids)]
         if wrong.size:
-            raise FeedError(f"column {self.name}: id {int(wrong[0])} is not from 0 to {self.num_ids - 1}")
+            raise FeedError(f"column {self.name}: id {int(wrong[0])} is not {self._range()}")
+
+    def _range(self) -> str:
+        return "an id of 64 bits other than -1" if self.any_ids else f"from 0 to {self.num_ids - 1}"
 
     def _words(self) -> str:
-        what = "integers" if self.num_ids else "numbers"
+        what = "integers" if self.is_ids else "numbers"
+        if self.any_ids:
+            what = "integers of 64 bits"
         return f"lists of {list(self.shape)} {what}" if self.shape else what
 
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fljob_runtime.serving.exported import Exported
 from fljob_runtime.serving.feeds import FeedError, arrays
+from fljob_runtime.serving.served import Exported
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ROWS = 4096
@@ -57,21 +57,22 @@ class Answers:
         k = body.get("k", 10)
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise FeedError(f"k must be an integer from 1 to {MAX_K}")
-        scores = self._of_items(body.get("inputs")) if self.model.target == "probability" else self._of_one(body)
+        ids, scores = (self._of_items if self.model.target == "probability" else self._of_one)(body.get("inputs"))
         best = np.argsort(-scores, kind="stable")[:k]
-        return {"items": best.tolist(), "scores": scores[best].tolist()}
+        return {"items": ids[best].tolist(), "scores": scores[best].tolist()}
 
-    def _of_one(self, body: Mapping[str, Any]) -> np.ndarray:
-        return np.asarray(self.model.score(arrays(self.model.feeds, body.get("inputs"), max_rows=1))[0])
+    def _of_one(self, inputs: object) -> tuple[np.ndarray, np.ndarray]:
+        scores = np.asarray(self.model.score(arrays(self.model.feeds, inputs, max_rows=1))[0])
+        return np.arange(len(scores)), scores
 
-    def _of_items(self, inputs: object) -> np.ndarray:
-        item = next((feed for feed in self.model.feeds if feed.name == self.items and feed.num_ids), None)
-        if item is None or item.sequence:
+    def _of_items(self, inputs: object) -> tuple[np.ndarray, np.ndarray]:
+        item = next((feed for feed in self.model.feeds if feed.name == self.items and feed.is_ids), None)
+        if item is None or item.sequence or not len(ids := self.model.ids_of(item)):
             raise FeedError(f"the model has no column {self.items!r} of ids to rank; start with --items COLUMN")
         others = tuple(feed for feed in self.model.feeds if feed is not item)
         one = arrays(others, inputs, max_rows=1)
-        columns = {name: np.repeat(value, item.num_ids, axis=0) for name, value in one.items()}
-        return np.asarray(self.model.score({**columns, item.name: np.arange(item.num_ids)}))
+        columns = {name: np.repeat(value, len(ids), axis=0) for name, value in one.items()}
+        return ids, np.asarray(self.model.score({**columns, item.name: ids}))
 
 
 def _only(body: Mapping[str, Any], known: set[str]) -> None:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
-from fljob_runtime.serving.exported import Exported
 from fljob_runtime.serving.feeds import Columns, Feed, arrays
+from fljob_runtime.serving.served import Exported
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 MAX_ROWS = 1 << 26
@@ -85,7 +85,7 @@ def _parsed(feed: Feed, rows: list[Any]) -> list[Any]:
     """Return rows of lists that stand in cells of text as lists."""
     if not feed.shape:
         return rows
-    kind = int if feed.num_ids else float
+    kind = int if feed.is_ids else float
     try:
         return [[kind(part) for part in row.split()] if isinstance(row, str) else _list(feed, row) for row in rows]
     except ValueError as error:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from unit.runtime.training.keyed import ANY, keyed_model
 from unit.runtime.training.tiny import TinyData, make_model_of
 
 from fljob_runtime.checkpoints.model import SIGNATURE, signature
@@ -18,9 +17,9 @@ from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.models.sequences import SequenceModel
 from fljob_runtime.models.tasks import Classes
 from fljob_runtime.parameters import ModelState, RowSet
-from fljob_runtime.roles.trainer_setup import with_tables
 from fljob_runtime.schema import PADDING, IdSequence, Schema
-from fljob_runtime.serving.exported import Exported, ExportError, Format, read, write
+from fljob_runtime.serving.exported import read, write
+from fljob_runtime.serving.served import Exported, ExportError, Format
 
 ALL = [Format.SAFETENSORS, Format.TORCH_EXPORT, pytest.param(Format.ONNX, marks=pytest.mark.onnx)]
 PROGRAMS = ALL[1:]
@@ -115,13 +114,6 @@ def test_the_signature_tells_what_goes_in_and_out(tmp_path: Path) -> None:
     ]
     assert told["targets"] == [{"name": "probability", "dtype": "float32", "shape": ["batch"]}]
     assert (told["round"], served.target) == (3, "probability")
-
-
-def test_a_model_whose_ids_come_and_go_is_not_exported(tmp_path: Path) -> None:
-    model = keyed_model()
-    layout = with_tables(model.layout(), ANY, model)
-    with pytest.raises(ExportError, match="keys: Any"):
-        write(tmp_path, Format.SAFETENSORS, model, TinyData.schema, signature(layout, 1, {}), ModelState({}, {}))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"export": "pickle"}', '{"export": "safetensors", "feeds": [{}]}'])

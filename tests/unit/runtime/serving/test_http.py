@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fljob_runtime.serving.exported import Exported
 from fljob_runtime.serving.feeds import Feed
 from fljob_runtime.serving.http import MAX_BODY_BYTES, Answers, ScoringServer
+from fljob_runtime.serving.served import Exported
 
 LIMIT_S = 30.0
 FEEDS = (Feed("item", (), 4), Feed("price"), Feed("tags", (2,), 9, sequence=True))

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as papq
 import pytest
 
-from fljob_runtime.serving.exported import Exported
 from fljob_runtime.serving.feeds import Feed, FeedError
+from fljob_runtime.serving.served import Exported
 from fljob_runtime.serving.tables import TableError, read_rows, results, write_rows
 
 FEEDS = (Feed("user", (), 10), Feed("items", (3,), 9, sequence=True))
