@@ -77,9 +77,10 @@ verify: lint types check-generated check-docs ## everything that is checked with
 ENGINE ?= docker
 VERSION ?= 0.1.0
 .PHONY: images
-images: ## build both images (ENGINE=docker, podman or buildah; PIP_EXTRA_INDEX_URL for a CPU build of torch)
+images: ## build the images (ENGINE=docker, podman or buildah; PIP_EXTRA_INDEX_URL for a CPU build of torch)
 	$(ENGINE) build --build-arg PIP_EXTRA_INDEX_URL -f images/operator/Dockerfile -t fljob-operator:$(VERSION) .
 	$(ENGINE) build --build-arg PIP_EXTRA_INDEX_URL -f images/runtime/Dockerfile -t fljob-runtime:$(VERSION) .
+	$(ENGINE) build -f images/scorer/Dockerfile -t fljob-scorer:$(VERSION) .
 
 .PHONY: bench
 bench: install ## measure local training beside plain PyTorch, and the server beside a bare stream

@@ -70,6 +70,11 @@ def test_an_id_beyond_the_table_is_refused_by_its_column(served: Path, tmp_path:
     assert (result.returncode, "column user: id 40 is not from 0 to 39" in result.stderr) == (12, True)
 
 
+def test_a_certificate_without_its_key_is_refused(served: Path, tmp_path: Path) -> None:
+    result = fljob("serve", served, "--cert", tmp_path / "tls.crt")
+    assert (result.returncode, "--cert and --key go together" in result.stderr) == (2, True)
+
+
 def test_each_round_of_a_model_of_any_ids_is_exported_with_its_own_rows(tmp_path: Path) -> None:
     (tmp_path / "fljob.yaml").write_text(HASHED)
     run = fljob("run", tmp_path / "fljob.yaml", "--run-dir", tmp_path / "run")

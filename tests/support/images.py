@@ -1,6 +1,7 @@
-"""Builds the two images from the real Dockerfiles by buildah and pushes them to a registry on loopback.
+"""Builds the images from the real Dockerfiles by buildah and pushes them to a registry on loopback.
 
-    python -m support.images [REGISTRY]     (from tests/) builds, and pushes where a registry is given
+    python -m support.images [REGISTRY]     (from tests/) builds operator and runtime; pushes where a registry is given
+    python -m support.images --scorer       builds the scorer's, which no job needs
 
 The base image is made by debootstrap once and committed under the name that the Dockerfiles' FROM has, so that the same
 files build with a public registry. An image is built again only when what goes into it has changed.
@@ -14,7 +15,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from support.assets import CACHE
 ROOT = Path(__file__).parents[2]
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 ROOMS = {"operator": ("api", "operator"), "runtime": ("api", "runtime")}
+SCORER = ("api", "runtime")
 BUILD_DEADLINE_S = 1800
 UNNEEDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man")
 
@@ -39,28 +42,56 @@ class Images:
     runtime: str
 
 
+def build_scorer() -> str:
+    """Build the scorer's image if what goes into it has changed; returns its reference in the local storage."""
+    with _alone():
+        return _built("scorer", SCORER)
+
+
+@contextmanager
+def container_command(image: str, volume: tuple[Path, str], *command: str) -> Iterator[list[str]]:
+    """Yield the line that runs a command in a container of its own, as the image's user, on this host's network."""
+    container = _buildah("from", "--pull=never", image).strip()
+    try:
+        yield _command("run", "--volume", f"{volume[0]}:{volume[1]}:ro", container, "--", *command)
+    finally:
+        _buildah("rm", container)
+
+
 def build(registry: str = "") -> Images:
     """Build what has changed and push both images; returns their references. A second caller waits for the first.
 
     Without a registry they are built only: a later call has little left to do.
     """
+    with _alone():
+        return _build_and_push(registry)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "images.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _build_and_push(registry)
+        yield
 
 
 def _build_and_push(registry: str) -> Images:
     references = {}
     for name, rooms in ROOMS.items():
-        local = f"localhost/fljob-{name}:{_digest(name, rooms)}"
-        if not _exists(local):
-            _ensure_base()
-            _build(name, local)
+        local = _built(name, rooms)
         references[name] = f"{registry}/{local.partition('/')[2]}" if registry else local
         if registry:
             _buildah("push", "--tls-verify=false", "--disable-compression", local, f"docker://{references[name]}")
     return Images(**references)
+
+
+def _built(name: str, rooms: tuple[str, ...]) -> str:
+    """Return the local reference of an image, built unless it is there."""
+    local = f"localhost/fljob-{name}:{_digest(name, rooms)}"
+    if not _exists(local):
+        _ensure_base()
+        _build(name, local)
+    return local
 
 
 def _digest(name: str, rooms: tuple[str, ...]) -> str:
@@ -172,4 +203,4 @@ def _run(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{build(*sys.argv[1:2])}\n")
+    sys.stdout.write(f"{build_scorer() if sys.argv[1:] == ['--scorer'] else build(*sys.argv[1:2])}\n")

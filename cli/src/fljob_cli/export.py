@@ -138,16 +138,25 @@ def predict(folder: Path, source: Path, out: Path, *, top: int) -> None:
     sys.stderr.write(f"{len(next(iter(columns.values())))} rows scored: {out}\n")
 
 
-def serve(folder: Path, *, host: str, port: int, items: str) -> None:
-    """Answer over HTTP until Ctrl-C; the first line of output is the address. Raises CliError for a port in use."""
-    from fljob_runtime.serving.http import Answers, ScoringServer  # noqa: PLC0415 - heavy
+def serve(folder: Path, *, address: tuple[str, int], items: str, tls: tuple[Path, Path] | None) -> None:
+    """Answer over HTTP until Ctrl-C; the first line of output is the address. tls: certificate and key.
+
+    Raises CliError for a port in use and for files that are no certificate.
+    """
+    from fljob_runtime.serving.http import Answers, ScoringServer, tls_context  # noqa: PLC0415 - heavy
 
     answers = Answers(open_exported(folder), items)
     try:
-        server = ScoringServer(answers, host, port)
+        context = tls_context(*tls) if tls else None
     except OSError as error:
-        raise CliError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        raise CliError(f"--cert, --key: cannot be read: {error}") from error
+    try:
+        server = ScoringServer(answers, *address, context)
+    except OSError as error:
+        raise CliError(
+            f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; choose another --port"
+        ) from error
     with server:
-        sys.stdout.write(f"http://{host}:{server.server_address[1]}\n")
+        sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
         server.serve_forever(0.1)

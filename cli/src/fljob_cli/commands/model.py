@@ -107,6 +107,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any.")] = 8080,
     items: Annotated[str, typer.Option(help="Column of ids that /v1/top-k ranks.")] = "item",
+    cert: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for HTTPS; with --key.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
 ) -> None:
     """Score over HTTP with an exported model: POST /v1/score and /v1/top-k. Without authentication.
 
@@ -114,4 +116,6 @@ def serve(
     """
     from fljob_cli.export import serve as run_server  # noqa: PLC0415 - heavy
 
-    run_server(model, host=host, port=port, items=items)
+    if (cert is None) is not (key is None):
+        raise typer.BadParameter("--cert and --key go together")
+    run_server(model, address=(host, port), items=items, tls=(cert, key) if cert and key else None)

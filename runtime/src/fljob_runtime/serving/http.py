@@ -1,17 +1,26 @@
-"""A small scorer over HTTP: POST /v1/score and /v1/top-k, JSON in and out; GET /v1/signature and /healthz.
+"""A small scorer over HTTP: POST /v1/score and /v1/top-k, JSON in and out; GET /v1/signature, /healthz and /readyz.
 
-Started by the command line. Bodies and rows are bounded, each connection has a deadline, and a request that is
-malformed gets an answer of its own (4xx) and changes nothing. There is no authentication: put it behind something.
+Started by the command line and by the scorer program. Bodies, rows and connections are bounded, each connection has a
+deadline, and a request that is malformed gets an answer of its own (4xx) and changes nothing. TLS by a certificate's
+files, if given. There is no authentication: put it behind something. No torch here.
 """
 
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import TCPServer
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +32,8 @@ MAX_BODY_BYTES = 1 << 20
 MAX_ROWS = 4096
 MAX_K = 1000
 DEADLINE_S = 10.0  # of each read and write of a connection
+LIFE_S = 60.0  # of a connection: its one request, however slowly it comes
+MAX_CONNECTIONS = 256
 _BUSY = 16  # requests that are scored at a time
 _JSON = "application/json"
 
@@ -80,15 +91,79 @@ def _only(body: Mapping[str, Any], known: set[str]) -> None:
         raise FeedError(f"unknown key {sorted(more)[0][:40]!r}; there are {', '.join(sorted(known))}")
 
 
+def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """Return what a server shows to its clients, from PEM files; raises OSError (ssl.SSLError is one)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(cert, key)
+    return context
+
+
 class ScoringServer(ThreadingHTTPServer):
-    """Listens until `shutdown`."""
+    """Listens until `shutdown`; a connection too many is closed at once. draining: whether /readyz says no."""
 
     daemon_threads = True
     request_queue_size = 64
+    max_connections = MAX_CONNECTIONS
+    life_s = LIFE_S
 
-    def __init__(self, answers: Answers, host: str, port: int) -> None:
-        """Bind; port 0 is any. Raises OSError."""
+    def __init__(self, answers: Answers, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Bind; port 0 is any, host :: every address of both families. Raises OSError."""
+        self._tls, self.draining = tls, threading.Event()
+        self._began: dict[Any, float] = {}  # connections, and since when
+        self._changed = threading.Condition()
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _handler(answers))
+
+    @property
+    def url(self) -> str:
+        """Return the address as clients write it."""
+        host, port = str(self.server_address[0]), self.server_address[1]
+        return f"http{'s' if self._tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def server_bind(self) -> None:
+        """Bind, with IPv4 where IPv6 is asked for, and without asking a name server who we are."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        TCPServer.server_bind(self)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept; the handshake of TLS is left to the connection's thread, so that it holds up nobody."""
+        connection, address = super().get_request()
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002 - of the base class
+        """Count a connection; returns whether there is room for it."""
+        with self._changed:
+            self._began[request] = time.monotonic()
+            return len(self._began) <= self.max_connections
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - of the base class
+        """End a connection."""
+        with self._changed:
+            self._began.pop(request, None)
+            self._changed.notify_all()
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Cut off connections that last too long; called between requests."""
+        with self._changed:
+            old = [request for request, began in self._began.items() if time.monotonic() - began > self.life_s]
+            for request in old:
+                with suppress(OSError):  # it may have ended by itself
+                    socket.socket.shutdown(request, socket.SHUT_RDWR)  # below TLS, whose reader is another thread
+
+    def finish(self, timeout_s: float) -> bool:
+        """Wait for the connections that are open; returns whether all have ended."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._began, timeout_s)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - of the base class
+        """Let a connection that broke be, and tell of all else."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,10 +172,18 @@ class _Handler(BaseHTTPRequestHandler):
     gets: ClassVar[Mapping[str, Callable[[], dict[str, Any]]]]
     slots: ClassVar[threading.BoundedSemaphore]
     server_version, sys_version = "fljob", ""
+    server: ScoringServer
+
+    def setup(self) -> None:
+        super().setup()
+        if isinstance(self.connection, ssl.SSLSocket):
+            self.connection.do_handshake()
 
     def do_GET(self) -> None:
         answer = self.gets.get(self.path)
-        if answer is None:
+        if self.path == "/readyz" and self.server.draining.is_set():
+            self._say(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stopping"})
+        elif answer is None:
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED if self.path in self.posts else HTTPStatus.NOT_FOUND)
         else:
             self._say(HTTPStatus.OK, answer())
@@ -161,7 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _handler(answers: Answers) -> type[_Handler]:
     """Return the handler of one server's connections."""
     posts = {"/v1/score": answers.score, "/v1/top-k": answers.top_k}
-    gets = {"/v1/signature": lambda: dict(answers.model.told), "/healthz": lambda: {"status": "ok"}}
+    fine = partial(dict[str, Any], status="ok")
+    gets = {"/v1/signature": lambda: dict(answers.model.told), "/healthz": fine, "/readyz": fine}
     return type("Handler", (_Handler,), {"posts": posts, "gets": gets, "slots": threading.BoundedSemaphore(_BUSY)})
 
 

@@ -131,3 +131,38 @@ def test_a_sender_that_stops_in_the_middle_holds_up_nobody(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), LIMIT_S) as slow:
         slow.sendall(b"POST /v1/score HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
         assert call(port, "POST", "/v1/score", inputs())[0] == 200
+
+
+def test_a_connection_too_many_is_closed_and_one_that_lasts_too_long_is_cut_off() -> None:
+    server = ScoringServer(Answers(Exported({}, FEEDS, "probability", scored)), "127.0.0.1", 0)
+    server.max_connections, server.life_s = 1, 0.3
+    number = int(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", number), LIMIT_S) as slow:
+            slow.sendall(b"GET /healthz HTTP/1.1\r\n")
+            assert raw(number, b"") == b""
+            assert slow.recv(1000) == b""  # in spite of the ten seconds that each read may take
+            assert server.finish(LIMIT_S)
+        assert call(number, "GET", "/healthz")[0] == 200
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(LIMIT_S)
+
+
+def test_a_server_that_drains_is_not_ready_and_still_answers() -> None:
+    with ScoringServer(Answers(Exported({}, FEEDS, "probability", scored)), "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        number = int(server.server_address[1])
+        try:
+            assert call(number, "GET", "/readyz")[0] == 200
+            server.draining.set()
+            assert call(number, "GET", "/readyz") == (503, {"status": "stopping"})
+            assert call(number, "GET", "/healthz")[0] == 200
+            assert call(number, "POST", "/v1/score", inputs())[0] == 200
+        finally:
+            server.shutdown()
+            thread.join(LIMIT_S)
