@@ -266,6 +266,6 @@ def _draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed
         free = np.ones(num_items, bool)
         free[items[borders[user] : borders[user + 1]]] = False
         candidates = np.flatnonzero(free)
-        chosen = rng.permutation(candidates)[:NUM_NEGATIVES]
+        chosen = rng.choice(candidates, min(NUM_NEGATIVES, len(candidates)), replace=False, shuffle=False)
         negatives[user, : len(chosen)] = chosen
     return negatives
