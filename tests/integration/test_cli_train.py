@@ -68,3 +68,29 @@ def test_an_unknown_site_is_refused_with_what_was_meant(tmp_path: Path) -> None:
     result = fljob("train", MINIMAL, "--site", "site1", cwd=tmp_path)
     assert (result.returncode, list(tmp_path.iterdir())) == (10, [])
     assert "did you mean `site-1`?" in result.stderr
+
+
+def test_a_profile_is_shown_and_written(tmp_path: Path) -> None:
+    words = (
+        "train",
+        MINIMAL,
+        "--run-dir",
+        tmp_path / "run",
+        "--profile",
+        tmp_path / "profile",
+        "--profile-batches",
+        "3",
+    )
+    result = fljob(*words, settings=(*SMALL, "spec.rounds=1"))
+    assert result.returncode == 0, result.stderr
+    assert "3 mini-batches profiled" in result.stdout
+    assert "Optimizer.step#Adam.step" in (tmp_path / "profile/operators.txt").read_text("utf-8")
+    assert json.loads((tmp_path / "profile/trace.json").read_text("utf-8"))["traceEvents"]
+
+
+@pytest.mark.tensorboard
+def test_events_for_tensorboard_are_written(tmp_path: Path) -> None:
+    words = ("train", MINIMAL, "--run-dir", tmp_path / "run", "--tensorboard", tmp_path / "events", "--histograms", "1")
+    result = fljob(*words, settings=(*SMALL, "spec.rounds=1"))
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "events").glob("events.out.tfevents.*"))) == 1

@@ -71,6 +71,11 @@ REQUIREMENTS = (
         lambda: all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
         "pip install 'fljob-runtime[onnx]'",
     ),
+    Requirement(
+        "tensorboard",
+        lambda: importlib.util.find_spec("tensorboard") is not None,
+        "pip install 'fljob-runtime[tensorboard]'",
+    ),
     Requirement("cuda", _has_cuda, "run on a machine with an NVIDIA GPU and torch's build for it"),
     Requirement("promtool", lambda: shutil.which("promtool") is not None, "install promtool (Debian: prometheus)"),
     Requirement(

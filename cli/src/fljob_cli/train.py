@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,7 @@ from fljob_cli.display import decimal, duration
 from fljob_cli.errors import CliError
 from fljob_cli.record import Record, Round
 from fljob_cli.run import INTERRUPTED, choose_run_dir, first_record
+from fljob_cli.watch import Wanted, Watch
 
 if TYPE_CHECKING:
     from fljob_runtime.training.local import LocalTrainer
@@ -54,11 +55,13 @@ class Request:
     resume: bool = False
     keep: int | None = None
     threads: int = 1
+    watched: Wanted = field(default_factory=Wanted)
     json_output: bool = False
 
 
 def train_alone(request: Request) -> int:
     """Train to the end and return the exit code; raises CliError for what is wrong beforehand."""
+    request.watched.check()
     value = manifests.load_value(request.manifest, request.settings)
     job = manifests.parse(value)
     if request.site is not None:
@@ -72,9 +75,11 @@ def train_alone(request: Request) -> int:
         _load(training, run_dir / _STATE)
         start = replace(start, rounds=start.rounds[: training.epoch])
     console = Console(stderr=request.json_output, highlight=False)
-    run = _Run(job, training, start, run_dir, request, console)
-    run.train()
-    return run.say_end()
+    watch = Watch(request.watched, training, console)
+    with closing(watch):
+        run = _Run(job, training, start, run_dir, request, console, watch)
+        run.train()
+        return run.say_end()
 
 
 def check_site(job: FLJob, site: str) -> None:
@@ -157,6 +162,7 @@ class _Run:
     run_dir: Path
     request: Request
     console: Console
+    watch: Watch
     headline: str = ""
     _stop: bool = False
     _told: bool = field(default=False)
@@ -192,13 +198,16 @@ class _Run:
         from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
 
         begin = time.monotonic()
-        with self._bar(self.training.trainer) as advance:
-            if not self.training.run_epoch(lambda told: advance(told.samples_done, told.loss), lambda: self._stop):
+        with self._bar(self.training.trainer) as advance, self.watch.epoch() as on_step:
+            if not self.training.run_epoch(
+                lambda told: advance(told.samples_done, told.loss), lambda: self._stop, on_step
+            ):
                 return False
         metrics = named(self.training.trainer.evaluate().sums.compute())
         entry = _entry(self.training.epoch, metrics, round(time.monotonic() - begin, 3), self._num_sites())
         self.record = replace(self.record, rounds=(*self.record.rounds, entry))
         self._show(entry, epochs)
+        self.watch.evaluated(metrics)
         self._keep(entry)
         pooled_state.save(self.training, self.run_dir / _STATE)
         record.write(self.record, self.run_dir)

@@ -36,6 +36,14 @@ Device = Annotated[
         help="cpu, cuda, cuda:N or auto, for all or for one site; the CPU where there is no GPU. May be repeated.",
     ),
 ]
+Profile = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Profile the first mini-batches: a table, operators.txt and trace.json."),
+]
+Tensorboard = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write events for TensorBoard; needs fljob-runtime[tensorboard]."),
+]
 Imports = Annotated[
     list[str] | None,
     typer.Option("--import", metavar="MODULE", help="A Python module that registers a model or dataset."),
@@ -100,6 +108,12 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
         typer.Option(min=1, help="Newest epochs kept beside the best; default: spec.checkpoint.keep, or 2."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch; sums may differ in the last bit.")] = 1,
+    profile: Profile = None,
+    profile_batches: Annotated[int, typer.Option(min=1, max=10_000, help="Mini-batches that --profile looks at.")] = 50,
+    tensorboard: Tensorboard = None,
+    histograms: Annotated[
+        int, typer.Option(min=0, help="With --tensorboard: parameters and gradients every so many epochs; 0: never.")
+    ] = 0,
     device: Device = None,
     import_module: Imports = None,
     output: OutputOption = Output.TEXT,
@@ -115,8 +129,13 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
       fljob train movies.yaml --data-root sites --site site-3 --set spec.rounds=3 --output json
 
       fljob train movies.yaml --data-root sites --device auto --set spec.precision=BFloat16
+
+      fljob train movies.yaml --data-root sites --profile profile --profile-batches 20
+
+      fljob train movies.yaml --data-root sites --tensorboard events --histograms 5
     """
     from fljob_cli.train import Request, train_alone  # noqa: PLC0415 - heavy
+    from fljob_cli.watch import Wanted  # noqa: PLC0415 - heavy
 
     request = Request(
         manifest=manifest,
@@ -128,6 +147,7 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
         resume=resume,
         keep=keep,
         threads=threads,
+        watched=Wanted(profile, profile_batches, tensorboard, histograms),
         json_output=output is Output.JSON,
     )
     raise typer.Exit(train_alone(request))

@@ -42,6 +42,12 @@ class Compute:
         where = "spec.device" if own is None else f"spec.trainers[{index}].device"
         return cls(spec.precision, _device(own or spec.device, where, client))
 
+    def seed(self, number: int) -> None:
+        """Let what a model draws by torch's generator of the device follow from a number."""
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(number)
+
     def loss(self, model: RecommenderModel, batch: Batch, labels: Tensor) -> Loss:
         """Return the mean loss, and the outputs and targets that it is of."""
         if self.precision is Precision.FLOAT32:

@@ -122,7 +122,7 @@ class LocalTrainer:
         self.keyed = KeyedTables(model, layout, plan.seed)
         self._held_out: HeldOut | None = None
         self._round_cache: tuple[int, Examples] | None = None
-        self._steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
+        self.steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
 
     @property
     def samples_per_round(self) -> int:
@@ -240,14 +240,15 @@ class LocalTrainer:
 
         return correct
 
-    def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> None:
-        """Leave the gradients of one batch's mean loss in the parameters. Columns [B, ...], labels [B]."""
-        torch.default_generator.manual_seed(record.batch_seed)
+    def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> Tensor:
+        """Leave the gradients of one batch's mean loss in the parameters; return it. Columns [B, ...], labels [B]."""
+        self.plan.compute.seed(record.batch_seed)
         loss, outputs, targets = self.plan.compute.loss(self.model, batch, labels)
         for parameter in self._parameters.values():
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         record.add(outputs, targets, loss, len(labels))
+        return loss.detach()
 
     def check_precision(self) -> None:
         """Raise ComputeError for a model that the plan's precision is not for; two held-out examples are tried."""
@@ -312,8 +313,8 @@ class LocalTrainer:
             return
         step, last = (train_round - 1) * plan.inner_steps, train_round * plan.inner_steps
         while step < last:
-            epoch, offset = divmod(step, self._steps_per_epoch)
-            count = min(last - step, self._steps_per_epoch - offset)
+            epoch, offset = divmod(step, self.steps_per_epoch)
+            count = min(last - step, self.steps_per_epoch - offset)
             examples = self.data.epoch(epoch_rng(plan.seed, plan.client, epoch))
             yield examples.take(slice(offset * plan.batch_size, (offset + count) * plan.batch_size))
             step += count

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng, shuffled
 from fljob_runtime.metrics.sums import Metrics
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.training.record import TrainProgress, silent
 from fljob_runtime.training.vocabulary import stretch
+
+
+def unwatched(_: Tensor) -> None:
+    """Look at no mini-batch."""
 
 
 class PooledData(SiteData):
@@ -61,9 +66,15 @@ class PooledTraining:
         self._epochs_per_round = epochs_per_round
 
     def run_epoch(
-        self, on_progress: Callable[[TrainProgress], None] = silent, stop: Callable[[], bool] = lambda: False
+        self,
+        on_progress: Callable[[TrainProgress], None] = silent,
+        stop: Callable[[], bool] = lambda: False,
+        on_step: Callable[[Tensor], None] = unwatched,
     ) -> bool:
-        """Train to the end of an epoch; return whether it got there before `stop` said so. Raises DivergedError."""
+        """Train to the end of an epoch; return whether it got there before `stop` said so. Raises DivergedError.
+
+        on_step: told the loss after each mini-batch, when its gradients are still there.
+        """
         trainer, plan = self.trainer, self.trainer.plan
         examples = trainer.keyed.mapped(trainer.data.epoch(epoch_rng(plan.seed, plan.client, self.epoch)))
         stretch(self.optimizer)
@@ -77,9 +88,10 @@ class PooledTraining:
             for batch, labels in trainer.batches(examples, plan.batch_size, self.batch * plan.batch_size):
                 if stop():
                     return False
-                trainer.backward(batch, labels, record)
+                loss = trainer.backward(batch, labels, record)
                 self.optimizer.step()
                 self.batch += 1
+                on_step(loss)
         record.sums()
         self.epoch, self.batch = self.epoch + 1, 0
         return True
