@@ -58,6 +58,10 @@ def changed(manifest: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 
 
 _SCHEDULE = {"name": "QuadraticDecay", "warmUpRounds": 2, "decayStartRound": 5, "decayRounds": 4}
+_STOP = [
+    {"metric": "AUC", "operator": "GreaterOrEqual", "value": "0.8"},
+    {"metric": "Loss", "operator": "NoImprovement", "patience": 3},
+]
 
 
 def full() -> dict[str, Any]:
@@ -99,16 +103,14 @@ def full() -> dict[str, Any]:
             {"name": "other_embedding"},
         ],
         seed=9007199254740992,
+        seeds={"data": 1, "initialValues": 2, "model": 3},
         precision="BFloat16",
         device="auto",
         rounds=10,
-        stopCriteria=[
-            {"metric": "AUC", "operator": "GreaterOrEqual", "value": "0.8"},
-            {"metric": "Loss", "operator": "NoImprovement", "patience": 3},
-        ],
+        stopCriteria=_STOP,
         participation={"count": 2},
         quorum={"minTrainers": 2},
-        evaluation={"everyRounds": 2},
+        evaluation={"everyRounds": 2, "bestMetric": "NDCG@10"},
         security={"tls": "Disabled"},
         imports=["films.models"],
         coordinator=template,
@@ -167,6 +169,7 @@ BOUNDS = (
     _spec("no rounds at all", "rounds", 0, "spec.rounds"),
     _spec("too many rounds", "rounds", 100_001, "spec.rounds"),
     _spec("a negative seed", "seed", -1, "spec.seed"),
+    _spec("a negative seed of the data", "seeds", {"data": -1}, "spec.seeds.data"),
     _spec("a table of no rows", "tables", [{"name": "u", "keys": "Any", "maxRows": 0}], "spec.tables[0].maxRows"),
     _spec("an empty batch", "strategy/batchSize", 0, "spec.strategy.batchSize"),
     _spec("too many trainers", "trainers", [{"name": f"t{i}"} for i in range(129)], "spec.trainers"),
@@ -219,6 +222,7 @@ NAMES = (
     ),
 )
 ENUMS = (
+    _spec("an unknown metric of the best", "evaluation/bestMetric", "auc", "spec.evaluation.bestMetric"),
     _spec("an unknown device", "device", "gpu", "spec.device"),
     _spec("an unknown device of a trainer", "trainers/1/device", "cuda:x", "spec.trainers[1].device"),
     _spec("an unknown precision", "precision", "bf16", "spec.precision", says="`BFloat16`"),

@@ -32,6 +32,7 @@ from fljob_api.rules import (
     frozen_unless_suspended,
     list_map,
 )
+from fljob_api.seeds import LARGEST_SEED, Seeds
 from fljob_api.storage import Checkpoint, DataSource, StorageSource
 from fljob_api.strategy import Mode, StrategyName, StrategySpec
 from fljob_api.tables import Keys, ParameterScope, TableSpec
@@ -81,7 +82,7 @@ class CriterionOperator(StrEnum):
 
 
 class CriterionMetric(StrEnum):
-    """Metrics that a stop criterion may read."""
+    """Metrics that a stop criterion, or the choice of the best version, may read."""
 
     AUC = "AUC"
     LOSS = "Loss"
@@ -139,6 +140,11 @@ class Evaluation(ApiModel):
     """When the shared model is evaluated on the trainers' held-out data."""
 
     every_rounds: int = Field(1, ge=1, le=10_000, description="Rounds from one evaluation to the next.")
+    best_metric: CriterionMetric | None = Field(
+        None,
+        description="By which the best version is chosen, which is kept and shown. Default: AUC, Recall@20 or "
+        "Accuracy, as the model has it. Where it is not measured the lowest loss is best.",
+    )
 
 
 class TlsMode(StrEnum):
@@ -187,6 +193,7 @@ class FLJobSpec(ApiModel):
             "parameterScopes",
             "tables",
             "seed",
+            "seeds",
             "precision",
             "quorum",
             "participation",
@@ -312,7 +319,10 @@ class FLJobSpec(ApiModel):
         json_schema_extra=_BY_NAME,
         description="Tables whose rows are known by other ids than 0 to n - 1; what is not listed has keys Range.",
     )
-    seed: int = Field(0, ge=0, le=2**53, description="Initial values, cohorts, shuffles and negatives follow from it.")
+    seed: int = Field(
+        0, ge=0, le=LARGEST_SEED, description="Initial values, cohorts, shuffles and negatives follow from it."
+    )
+    seeds: Seeds = Field(default_factory=Seeds)
     device: Device = Field(
         "cpu",
         description="Where trainers compute: cpu, cuda or cuda:N, or auto for a GPU where there is one. Where there is "
@@ -360,3 +370,18 @@ class FLJobSpec(ApiModel):
         None, ge=0, le=31_536_000, description="The FLJob is deleted this long after its end."
     )
     clean_pod_policy: CleanPodPolicy = CleanPodPolicy.RUNNING
+
+    @property
+    def data_seed(self) -> int:
+        """Return the seed of shuffles, negatives and generated data."""
+        return self.seed if self.seeds.data is None else self.seeds.data
+
+    @property
+    def initial_seed(self) -> int:
+        """Return the seed of initial values."""
+        return self.seed if self.seeds.initial_values is None else self.seeds.initial_values
+
+    @property
+    def model_seed(self) -> int:
+        """Return the seed of what models draw while they train."""
+        return self.seed if self.seeds.model is None else self.seeds.model

@@ -36,7 +36,7 @@ def open_site(job: FLJob, site: str, folders: Mapping[str, Path]) -> SiteData:
     """Open one trainer's data; raises DataError or RegistryError."""
     spec = job.spec
     index = [trainer.name for trainer in spec.trainers].index(site)
-    request = OpenRequest(site, index, len(spec.trainers), spec.seed, folders.get(site))
+    request = OpenRequest(site, index, len(spec.trainers), spec.data_seed, folders.get(site))
     return open_dataset(spec.dataset.name, spec.dataset.parameters, request)
 
 

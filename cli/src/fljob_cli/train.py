@@ -131,7 +131,7 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
     from fljob_runtime.training.pooled import PooledTraining  # noqa: PLC0415 - heavy
 
     torch.set_num_threads(request.threads)
-    torch.manual_seed(job.spec.seed)
+    torch.manual_seed(job.spec.model_seed)
     with data_faults():
         registry.load(job.spec.imports)
         opened = open_pooled(job, data) if request.site is None else open_site(job, request.site, data)
@@ -213,6 +213,10 @@ class _Run:
         record.write(self.record, self.run_dir)
         return True
 
+    @property
+    def _best_by(self) -> str:
+        return self.job.spec.evaluation.best_metric or ""
+
     def _num_sites(self) -> int:
         return 1 if self.request.site else len(self.job.spec.trainers)
 
@@ -250,7 +254,7 @@ class _Run:
         self.record = replace(
             self.record, model=str((folder / str(entry.round) / MODEL).resolve()), model_digest=f"sha256:{digest}"
         )
-        wanted = {best_epoch(self.record), *(r.round for r in self.record.rounds[-keep:])}
+        wanted = {best_epoch(self.record, self._best_by), *(r.round for r in self.record.rounds[-keep:])}
         for number in kept_epochs(self.run_dir):
             if number not in wanted:
                 shutil.rmtree(folder / str(number))
@@ -288,7 +292,7 @@ class _Run:
     def say_end(self) -> int:
         """Say how it ended and where the models are; return the exit code."""
         last = self.record
-        best = best_epoch(last)
+        best = best_epoch(last, self._best_by)
         self.console.print(f"\n{last.state} in {duration(last.wall_s)}{'; ' if last.message else ''}{last.message}")
         if best:
             self.console.print(f"model   {last.model}", soft_wrap=True)
@@ -319,11 +323,14 @@ def kept_epochs(run_dir: Path) -> list[int]:
     return sorted(int(path.name) for path in (run_dir / EPOCHS).glob("*") if path.name.isdecimal())
 
 
-def best_epoch(run: Record) -> int:
-    """Return the first of the epochs with the best headline metric (else the lowest loss), 0 before the first."""
+def best_epoch(run: Record, metric: str = "") -> int:
+    """Return the first of the epochs with the best of a metric, by default the headline (else the lowest loss).
+
+    0 before the first.
+    """
     from fljob_runtime.rounds.history import quality  # noqa: PLC0415 - heavy
 
-    return max(run.rounds, key=lambda entry: quality(entry.metrics)).round if run.rounds else 0
+    return max(run.rounds, key=lambda entry: quality(entry.metrics, metric)).round if run.rounds else 0
 
 
 def _entry(epoch: int, metrics: dict[str, float], seconds: float, num_sites: int) -> Round:

@@ -299,13 +299,14 @@ def test_trainers_are_those_of_the_file_unless_others_are_asked_for() -> None:
     assert counts == [3, 2]
 
 
-def test_the_seed_is_that_of_the_data() -> None:
+def test_the_seed_is_that_of_the_data_and_others_are_their_own() -> None:
     seeds = {key.key: (key.field, key.note) for key in convert(REGRESSION_CONFIG).keys if "seed" in key.key}
     assert seeds == {
         "random.data_seed": ("spec.seed", ""),
-        "random.init_seed": ("", "one seed, spec.seed 3, is behind all that is drawn"),
-        "random.model_seed": ("", "one seed, spec.seed 3, is behind all that is drawn"),
+        "random.init_seed": ("spec.seeds.initialValues", ""),
+        "random.model_seed": ("spec.seeds.model", ""),
     }
+    assert (spec_of(regression())["seed"], spec_of(regression())["seeds"]) == (3, {"initialValues": 4, "model": 5})
 
 
 @pytest.mark.parametrize(

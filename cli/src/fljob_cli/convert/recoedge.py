@@ -23,7 +23,7 @@ from fljob_cli.convert.mapping import (
     trainers,
 )
 from fljob_cli.convert.recoedge_keys import COMMON, DLRM, REGRESSION, SECRETS, usual
-from fljob_cli.convert.recoedge_said import TAKEN, said_of, weights_of
+from fljob_cli.convert.recoedge_said import SEEDS, TAKEN, said_of, weights_of
 from fljob_cli.errors import InputError
 
 _MODELS = {"dlrm": "dlrm", "regression": "softmax"}
@@ -192,8 +192,17 @@ class _Job:
 
     def seed(self) -> int:
         """Return the seed of the data, or the first of the others."""
-        seeds = (self.source.get(key) for name in ("data", "init", "model") for key in self._seed_keys(name))
+        seeds = (self._given(key.removesuffix("_seed")) for key in SEEDS)
         return next((seed for seed in seeds if seed is not None), 0)
+
+    def own_seeds(self) -> dict[str, int]:
+        """Return spec.seeds: those that are not the seed of the data."""
+        given = {field: self._given(key.removesuffix("_seed")) for key, field in SEEDS.items()}
+        return {field: seed for field, seed in given.items() if seed is not None and seed != self.seed()}
+
+    def _given(self, name: str) -> int | None:
+        found = (self.source.get(key) for key in self._seed_keys(name))
+        return next((seed for seed in found if seed is not None), None)
 
     def _seed_keys(self, name: str) -> tuple[str, str]:
         return f"random.{name}_seed", f"{self.section}.config.{name}_seed"
@@ -222,6 +231,7 @@ def convert(
         "dataset": {"name": job.dataset()},
         "strategy": job.strategy(),
         "seed": job.seed(),
+        **({"seeds": own} if (own := job.own_seeds()) else {}),
         "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}},
         "server": {"replicas": servers},
         "trainers": trainers(name, min(count, MOST_TRAINERS)),

@@ -9,6 +9,7 @@ from typing import Any
 from fljob_cli.convert.mapping import Said, decimal, lost, nothing, plain, to
 from fljob_cli.convert.recoedge_keys import without_field
 
+SEEDS = {"data_seed": "data", "init_seed": "initialValues", "model_seed": "model"}
 TAKEN = {
     "SGD": {"momentum": "momentum", "weight_decay": "weightDecay"},
     "Adam": {"eps": "epsilon", "weight_decay": "weightDecay"},
@@ -140,8 +141,11 @@ def _config(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN
             return to("spec.strategy.localEpochs", "a round is so many passes") if value > 0 else nothing("no limit")
         case "num_batches":
             return to("spec.strategy.innerSteps", "in each round") if value > 0 else nothing("no limit")
-    seed = spec["seed"]
-    return to("spec.seed") if value == seed else nothing(f"one seed, spec.seed {seed}, is behind all that is drawn")
+    field = SEEDS[key]
+    own = spec.get("seeds", {}).get(field)
+    if value == (spec["seed"] if own is None else own):
+        return to("spec.seed" if own is None else f"spec.seeds.{field}")
+    return nothing("another key's is taken")
 
 
 def _optimizer(key: str, value: object, spec: Mapping[str, Any]) -> Said:

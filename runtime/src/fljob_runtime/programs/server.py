@@ -147,7 +147,7 @@ def _shard_config(flags: argparse.Namespace, config: JobConfig) -> ShardConfig:
         compression=chain.make(config.spec.strategy.compression or (), config.spec.seed),
         buffered=buffered,
         buffer_share=config.spec.strategy.buffered(trainers) / trainers if buffered else 1.0,
-        seed=config.spec.seed,
+        seed=config.spec.initial_seed,
     )
 
 

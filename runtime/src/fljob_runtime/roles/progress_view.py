@@ -23,7 +23,7 @@ from fljob_api.progress import (
     Waiting,
 )
 from fljob_runtime.metrics.sums import Metrics, MetricsError, MetricSums
-from fljob_runtime.rounds.history import headline
+from fljob_runtime.rounds.history import compared_by, headline
 from fljob_runtime.rounds.machine import RoundMachine
 from fljob_runtime.rounds.values import Commit, Finished
 
@@ -156,7 +156,7 @@ def _training(machine: RoundMachine, who: Identity) -> Training:
     history = machine.history
     last = history.last
     evaluated = next((c for c in reversed(history.commits) if c.metrics), None)
-    best = history.best()
+    best = history.best(machine.rules.best_by)
     rounds = [commit for commit in history.commits[-_RECENT - 1 :] if commit.round > 0][-_RECENT:]
     return Training(
         state=machine.state,
@@ -167,7 +167,7 @@ def _training(machine: RoundMachine, who: Identity) -> Training:
         connected=len(machine.roster.present()),
         headline=headline(evaluated.metrics or {}) if evaluated else "",
         metrics=_metrics(evaluated),
-        best=_best(best),
+        best=_best(best, machine.rules.best_by),
         recent_rounds=[summary(commit) for commit in rounds],
         checkpoint=f"version {history.durable[-1]}" if who.durable and history.durable else None,
         waiting_for=_waiting(machine),
@@ -180,10 +180,10 @@ def _metrics(commit: Commit | None) -> list[Metric]:
     return [Metric(name=k, value=number(v), round=commit.round) for k, v in (commit.metrics or {}).items()]
 
 
-def _best(commit: Commit | None) -> Metric | None:
+def _best(commit: Commit | None, metric: str) -> Metric | None:
     if commit is None or commit.metrics is None:
         return None
-    name = headline(commit.metrics) or "Loss"
+    name = compared_by(commit.metrics, metric)
     return Metric(name=name, value=number(commit.metrics.get(name, math.nan)), round=commit.round)
 
 

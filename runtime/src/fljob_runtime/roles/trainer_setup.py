@@ -41,7 +41,7 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
     registry.load(spec.imports)
     if folder is None and spec.trainers[index].data is not None:
         folder = Path(names.DATA_DIR)
-    request = OpenRequest(trainer, index, len(spec.trainers), spec.seed, folder)
+    request = OpenRequest(trainer, index, len(spec.trainers), spec.data_seed, folder)
     return open_dataset(spec.dataset.name, spec.dataset.parameters, request)
 
 
@@ -90,7 +90,7 @@ def _model(spec: FLJobSpec, schema: Schema) -> RecommenderModel:
     """Make the model for one id of each keyed column, so that its dense values are the same at every site."""
 
     def made(ids: Mapping[str, int]) -> RecommenderModel:
-        return make_model(spec.model.name, spec.model.parameters, replace(schema, ids=ids), spec.seed)
+        return make_model(spec.model.name, spec.model.parameters, replace(schema, ids=ids), spec.initial_seed)
 
     any_keys = [table.name for table in spec.tables if table.keys is Keys.ANY]
     if not any_keys:

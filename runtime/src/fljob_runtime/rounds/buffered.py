@@ -219,7 +219,7 @@ class BufferedMachine(RoundMachine):
         ending = {*(update.trainer for update in listed.accepted), *listed.dropped}
         bases = [task.round - 1 for name, task in self._tasks.items() if name not in ending]
         oldest = min(bases, default=self.history.committed)
-        return tuple(v for v in self.history.releasable(keep) if v < oldest)
+        return tuple(v for v in self.history.releasable(keep, self.rules.best_by) if v < oldest)
 
     def _tell_committed(self, listed: ListAccepted) -> None:
         if listed.round == 0:

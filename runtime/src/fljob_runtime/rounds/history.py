@@ -58,19 +58,22 @@ class History:
         """Return the metrics of the evaluated versions, oldest first."""
         return [commit.metrics for commit in self.commits if commit.metrics is not None]
 
-    def best(self) -> Commit | None:
-        """Return the commit with the best headline metric (else the lowest loss), the first of equals."""
+    def best(self, metric: str = "") -> Commit | None:
+        """Return the commit with the best of a metric, by default the headline (else the lowest loss).
+
+        The first of equals.
+        """
         evaluated = [commit for commit in self.commits if commit.metrics]
         if not evaluated:
             return None
-        return max(evaluated, key=lambda commit: quality(commit.metrics or {}))
+        return max(evaluated, key=lambda commit: quality(commit.metrics or {}, metric))
 
-    def releasable(self, keep: int) -> tuple[int, ...]:
+    def releasable(self, keep: int, best_by: str = "") -> tuple[int, ...]:
         """Return the versions that no reader and no restart will ask for once the next round is committed.
 
-        keep: how many of the newest durable versions stay; the last one and the best always do.
+        keep: how many of the newest durable versions stay; the last one and the best, by that metric, always do.
         """
-        best = self.best()
+        best = self.best(best_by)
         wanted = {self.committed, *(self.durable[-keep:] if keep else ())}
         if best is not None and best.durable:
             wanted.add(best.round)
@@ -138,7 +141,14 @@ def headline(metrics: Mapping[str, float]) -> str:
     return next((name for name in HEADLINES if name in metrics), "")
 
 
-def quality(metrics: Mapping[str, float]) -> tuple[float, float]:
-    """Return what the best evaluation has most of: its headline metric, then less loss."""
-    name = headline(metrics)
-    return (metrics[name] if name else float("-inf"), -metrics.get("Loss", float("inf")))
+def compared_by(metrics: Mapping[str, float], metric: str = "") -> str:
+    """Return the metric by which an evaluation is compared: that one, else the headline, else the loss."""
+    name = metric or headline(metrics)
+    return name if name in metrics else "Loss"
+
+
+def quality(metrics: Mapping[str, float], metric: str = "") -> tuple[float, float]:
+    """Return what the best evaluation has most of: what it is compared by, then less loss."""
+    name = compared_by(metrics, metric)
+    value = float("-inf") if name == "Loss" else metrics[name]
+    return (value, -metrics.get("Loss", float("inf")))

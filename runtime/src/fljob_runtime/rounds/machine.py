@@ -458,7 +458,7 @@ class RoundMachine:
         self._do(DoCommit(self.round, listed.accepted, checkpoint, release))
 
     def _releasable(self, _: ListAccepted, keep: int) -> tuple[int, ...]:
-        return self.history.releasable(keep)
+        return self.history.releasable(keep, self.rules.best_by)
 
     def _leave_behind(self, now: float) -> None:
         """Begin a round of steps anew without those that are gone: the others cannot step without them."""

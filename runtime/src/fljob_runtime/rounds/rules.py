@@ -32,6 +32,7 @@ class Rules:
     evaluate_every: int = 1
     checkpoint_every: int = 1
     keep: int = 2
+    best_by: str = ""
     absence_grace_s: float = ABSENCE_GRACE_S
     mode: Mode = Mode.SYNC
     weighting: Weighting = Weighting.SAMPLES
@@ -104,6 +105,7 @@ def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Ru
         evaluate_every=spec.evaluation.every_rounds,
         checkpoint_every=spec.checkpoint.every_rounds if spec.checkpoint else 1,
         keep=spec.checkpoint.keep if spec.checkpoint else 2,
+        best_by=spec.evaluation.best_metric or "",
         absence_grace_s=absence_grace_s,
         mode=spec.strategy.mode,
         weighting=spec.strategy.weighting,

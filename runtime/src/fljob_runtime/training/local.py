@@ -48,7 +48,10 @@ Correction = Callable[[Batch], None]  # changes the gradients of a mini-batch
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """How a client trains. Exactly one of local_epochs and inner_steps is positive."""
+    """How a client trains. Exactly one of local_epochs and inner_steps is positive.
+
+    seed: of the order of examples, and unless they have their own, of first values of rows and what the model draws.
+    """
 
     client: str
     seed: int
@@ -60,6 +63,8 @@ class TrainPlan:
     algorithm: Algorithm = FedAvg(NoParameters())  # noqa: RUF009 - without state
     schedule: Schedule | None = None
     compute: Compute = field(default_factory=Compute)
+    initial_seed: int | None = None
+    model_seed: int | None = None
 
     @classmethod
     def of(cls, spec: FLJobSpec, client: str) -> TrainPlan:
@@ -68,7 +73,9 @@ class TrainPlan:
         steps = strategy.inner_steps or 0
         return cls(
             client=client,
-            seed=spec.seed,
+            seed=spec.data_seed,
+            initial_seed=spec.initial_seed,
+            model_seed=spec.model_seed,
             optimizer=make_optimizer(spec.optimizer.name, spec.optimizer.parameters),
             learning_rate=float(spec.optimizer.learning_rate),
             batch_size=strategy.batch_size,
@@ -78,6 +85,12 @@ class TrainPlan:
             schedule=spec.optimizer.schedule,
             compute=Compute.of(spec, client),
         )
+
+    @property
+    def seeds(self) -> tuple[int, int, int]:
+        """Return the seeds of examples, of first values of rows, and of what the model draws."""
+        initial = self.seed if self.initial_seed is None else self.initial_seed
+        return self.seed, initial, self.seed if self.model_seed is None else self.model_seed
 
     def rate(self, train_round: int) -> float:
         """Return the learning rate of a round."""
@@ -119,7 +132,7 @@ class LocalTrainer:
         self._tensors: dict[str, Tensor] = {**self._parameters, **beside}
         columns = model.tables()
         self._tables = {s.name: columns[_of(s.name)] for s in layout.specs if s.kind is not Kind.DENSE}
-        self.keyed = KeyedTables(model, layout, plan.seed)
+        self.keyed = KeyedTables(model, layout, plan.seeds[1])
         self._held_out: HeldOut | None = None
         self._round_cache: tuple[int, Examples] | None = None
         self.steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
@@ -193,7 +206,7 @@ class LocalTrainer:
         self, number: int, num_samples: int, on_progress: Callable[[TrainProgress], None] = silent
     ) -> TrainRecord:
         """Return a new record of a round, or of an epoch in one place; `number` counts from 1."""
-        entropy = (self.plan.seed, zlib.crc32(self.plan.client.encode()), number, _DRAWS)
+        entropy = (self.plan.seeds[2], zlib.crc32(self.plan.client.encode()), number, _DRAWS)
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         return TrainRecord(self.plan.client, self.measure, num_samples, on_progress, seed=seed)
 

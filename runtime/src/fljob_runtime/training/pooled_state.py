@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.parameters import Int64Array, Kind, ModelLayout, ModelState, RowSet, Scope
-from fljob_runtime.training.local import LocalTrainer
+from fljob_runtime.training.local import LocalTrainer, TrainPlan
 from fljob_runtime.training.pooled import PooledTraining
 from fljob_runtime.training.vocabulary import stretch
 
@@ -84,8 +84,13 @@ def load(training: PooledTraining, path: Path) -> None:
 
 def _notes(training: PooledTraining) -> dict[str, str]:
     plan = training.trainer.plan
-    told = (training.trainer.layout.digest, plan.seed, plan.client, training.epoch, training.batch)
+    told = (training.trainer.layout.digest, _seeds(plan), plan.client, training.epoch, training.batch)
     return {key: str(value) for key, value in zip(_NOTES, told, strict=True)}
+
+
+def _seeds(plan: TrainPlan) -> str:
+    """Return the one seed, or all of those that are not the same."""
+    return "/".join(map(str, plan.seeds)) if len(set(plan.seeds)) > 1 else str(plan.seed)
 
 
 def _places(trainer: LocalTrainer, state: ModelState, name: str) -> Int64Array | None:

@@ -30,7 +30,7 @@ def made(site: int = 0, **spec: Any) -> LocalTrainer:
     job = {"apiVersion": "fljob.dev/v1alpha1", "kind": "FLJob", "metadata": {"name": "j"}, "spec": {**base, **spec}}
     parsed: FLJobSpec = FLJob.from_dict(job).spec
     registry.load()
-    request = OpenRequest("ab"[site], site, 2, 0, None)
+    request = OpenRequest("ab"[site], site, 2, parsed.data_seed, None)
     data = open_dataset(parsed.dataset.name, parsed.dataset.parameters, request)
     return local_trainer(parsed, TrainPlan.of(parsed, request.site), data)
 
@@ -110,3 +110,40 @@ def test_ids_that_are_hashes_need_keys_any() -> None:
     with pytest.raises(LayoutError, match=r"any numbers; give item_embedding\.gmf\.weight.* keys: Any"):
         made(dataset=dataset, tables=BOTH[:1])
     assert len(made(dataset=dataset, tables=BOTH).needed_rows(1)["user_embedding.mlp.weight"]) == 4
+
+
+DROPPING = {"name": "ncf", "parameters": {"mode": "MLP", "layers": "8,4", "dropout": "0.5"}}
+
+
+def drawn(**spec: Any) -> tuple[bytes, bytes, bytes]:
+    """Return the examples of a round, the first values, and what a round makes of them."""
+    local = made(model=DROPPING, **spec)
+    examples = local.round_examples(1)
+    first = b"".join(value.tobytes() for value in local.initial_state().dense.values())
+    trained = b"".join(value.tobytes() for value in local.train(1).state.dense.values())
+    return examples.columns["item"].tobytes() + examples.labels.tobytes(), first, trained
+
+
+@pytest.mark.parametrize(
+    ("seeds", "same"),
+    [
+        ({"data": 1}, (False, True, False)),
+        ({"initialValues": 1}, (True, False, False)),
+        ({"model": 1}, (True, True, False)),
+        ({"data": 7, "initialValues": 7, "model": 7}, (True, True, True)),
+        ({}, (True, True, True)),
+    ],
+)
+def test_each_seed_changes_its_own_part_alone(seeds: dict[str, int], same: tuple[bool, bool, bool]) -> None:
+    pairs = zip(drawn(seed=7), drawn(seed=7, seeds=seeds), strict=True)
+    assert tuple(one == other for one, other in pairs) == same
+
+
+def test_first_values_of_keyed_rows_follow_from_their_own_seed() -> None:
+    one, other, again = (
+        made(tables=BOTH, seed=seed, seeds={"initialValues": own}) for seed, own in ((0, 1), (0, 2), (5, 1))
+    )
+    name, ids = "item_embedding.gmf.weight", np.array([3, 4])
+    first, second, third = (local.values({name: ids}).rows[name].values for local in (one, other, again))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, third)

@@ -81,5 +81,32 @@ def test_without_auc_the_best_is_the_lowest_loss() -> None:
     assert best.round == 1
 
 
+def told(**of_rounds: dict[str, float]) -> History:
+    history = committed(0, 1, 2, 3)
+    for name, metrics in of_rounds.items():
+        history.apply(RoundEvaluated(int(name[1:]), metrics))
+    return history
+
+
+@pytest.mark.parametrize(("metric", "best"), [("", 3), ("AUC", 3), ("Loss", 1), ("HR@10", 2), ("Accuracy", 1)])
+def test_the_best_is_by_the_metric_that_is_asked_for_and_by_the_loss_where_it_is_not_measured(
+    metric: str, best: int
+) -> None:
+    history = told(
+        r1={"AUC": 0.6, "HR@10": 0.1, "Loss": 0.3},
+        r2={"AUC": 0.7, "HR@10": 0.4, "Loss": 0.4},
+        r3={"AUC": 0.8, "HR@10": 0.2, "Loss": 0.5},
+    )
+    found = history.best(metric)
+    assert found is not None
+    assert found.round == best
+
+
+def test_the_best_by_the_metric_that_is_asked_for_stays() -> None:
+    history = told(r1={"AUC": 0.6, "Loss": 0.3}, r2={"AUC": 0.7, "Loss": 0.4}, r3={"AUC": 0.8, "Loss": 0.5})
+    assert history.releasable(0, "Loss") == (0, 2)
+    assert history.releasable(0, "AUC") == (0, 1, 2)
+
+
 def test_the_last_version_is_never_releasable() -> None:
     assert committed(0, 1, 2).releasable(0) == (0, 1)

@@ -97,6 +97,12 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
         pooled_state.load(PooledTraining(trainer()), tmp_path / "state")
 
 
+def test_the_state_of_a_training_with_another_seed_of_the_model_is_refused(tmp_path: Path) -> None:
+    pooled_state.save(PooledTraining(trainer(model_seed=5)), tmp_path / "state")
+    with pytest.raises(CheckpointError, match=r"another training \(seed 0/0/5\)"):
+        pooled_state.load(PooledTraining(trainer()), tmp_path / "state")
+
+
 def test_a_torn_state_is_refused(tmp_path: Path) -> None:
     pooled_state.save(PooledTraining(trainer()), tmp_path / "state")
     text = (tmp_path / "state").read_bytes()
