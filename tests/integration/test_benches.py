@@ -67,3 +67,9 @@ def test_flower_bench_says_what_to_install_where_there_is_no_flower(tmp_path: Pa
     result = bench("flower.py", "--flower-venv", tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].endswith("pip install flwr[simulation] torch==2.13.0 there")
+
+
+def test_imports_are_measured_beside_pyarrow() -> None:
+    value = figures("imports.py", "--criteo-rows", "700", "--ratings", "8000", "--repeats", "1")
+    for name in ("criteo", "movielens"):
+        assert set(value[name]["ratios"]) == {"in process", "in process, CPU", "command", "command, CPU"}

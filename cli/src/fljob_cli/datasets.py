@@ -109,8 +109,11 @@ def generate_pictures(out: Path, *, sites: int, seed: int, parameters: Mapping[s
     sys.stdout.write(f"{len(made)} sites under {out}\n")
 
 
-def describe_folder(folder: Path, *, column: str, report: Path | None, json_output: bool) -> None:
-    """Check the sites under a folder and print how much each one has, and how they differ; also as a page."""
+def describe_folder(folder: Path, *, column: str, report: Path | None, words: bool, json_output: bool) -> None:
+    """Check the sites under a folder and print how much each one has, and how they differ; also as a page.
+
+    words: count ids rather than examples.
+    """
     from fljob_runtime.data import describe  # noqa: PLC0415 - heavy
 
     with _data_errors():
@@ -127,7 +130,7 @@ def describe_folder(folder: Path, *, column: str, report: Path | None, json_outp
         flat = [_flat(site) | {"label_distance": far} for site, far in zip_longest(sites, distances)]
         sys.stdout.write(json.dumps({"sites": flat, "overlaps": [asdict(one) for one in found]}) + "\n")
         return
-    _print_descriptions(sites)
+    _print_descriptions(sites, words=words)
     print_labels(_console(), sites, distances)
     if chosen is not None and len(sites) > 1:
         print_overlap(_console(), chosen, [site.manifest.site for site in sites])
@@ -156,7 +159,11 @@ def _data_errors() -> Iterator[None]:
 
 
 def _flat(site: SiteDescription) -> dict[str, Any]:
-    return asdict(site.manifest) | {"positive_rate": site.positive_rate, "label_counts": site.label_counts}
+    return asdict(site.manifest) | {
+        "positive_rate": site.positive_rate,
+        "label_counts": site.label_counts,
+        "num_words": site.num_words,
+    }
 
 
 def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
@@ -169,16 +176,16 @@ def _print_sites(sites: Mapping[str, SiteManifest]) -> None:
     _console().print(table)
 
 
-def _print_descriptions(sites: Sequence[SiteDescription]) -> None:
+def _print_descriptions(sites: Sequence[SiteDescription], *, words: bool) -> None:
     first = sites[0].manifest
-    columns = _shown(first)
-    table = _table("site", *(f"{name}s" for name in columns), "train rows", "samples", "test rows", "positive", "")
-    most = max((site.manifest.num_samples for site in sites), default=1)
-    for site in sites:
+    columns, size = _shown(first), "words" if words else "samples"
+    table = _table("site", *(f"{name}s" for name in columns), "train rows", size, "test rows", "positive", "")
+    counts_of = [site.num_words if words else site.manifest.num_samples for site in sites]
+    for site, counted in zip(sites, counts_of, strict=True):
         m = site.manifest
-        counts = (*(m.num_site_ids[name] for name in columns), m.num_train, m.num_samples, m.num_test)
+        counts = (*(m.num_site_ids[name] for name in columns), m.num_train, counted, m.num_test)
         rate = "" if site.positive_rate is None else f"{site.positive_rate:.1%}"
-        table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(m.num_samples, most))
+        table.add_row(m.site, *(f"{count:,}" for count in counts), rate, bar(counted, max(counts_of)))
     console = _console()
     console.print(table)
     names = ((name if len(first.ids) > _COLUMNS else f"{name}s", count) for name, count in first.ids.items())

@@ -27,16 +27,16 @@ from fljob_runtime.training.pooled import PooledData, train_pooled
 _NICE = 10
 
 
-def open_pooled(job: FLJob, folders: Mapping[str, Path]) -> PooledData:
+def open_pooled(job: FLJob, folders: Mapping[str, Path], *, allow_pipe: bool = False) -> PooledData:
     """Open every trainer's data as one client's; raises DataError or RegistryError."""
-    return PooledData([open_site(job, trainer.name, folders) for trainer in job.spec.trainers])
+    return PooledData([open_site(job, site.name, folders, allow_pipe=allow_pipe) for site in job.spec.trainers])
 
 
-def open_site(job: FLJob, site: str, folders: Mapping[str, Path]) -> SiteData:
-    """Open one trainer's data; raises DataError or RegistryError."""
+def open_site(job: FLJob, site: str, folders: Mapping[str, Path], *, allow_pipe: bool = False) -> SiteData:
+    """Open one trainer's data; raises DataError or RegistryError. allow_pipe: to run the manifest's command."""
     spec = job.spec
     index = [trainer.name for trainer in spec.trainers].index(site)
-    request = OpenRequest(site, index, len(spec.trainers), spec.data_seed, folders.get(site))
+    request = OpenRequest(site, index, len(spec.trainers), spec.data_seed, folders.get(site), allow_pipe)
     return open_dataset(spec.dataset.name, spec.dataset.parameters, request)
 
 

@@ -33,6 +33,7 @@ from fljob_cli.run import INTERRUPTED, choose_run_dir, first_record
 from fljob_cli.watch import Wanted, Watch
 
 if TYPE_CHECKING:
+    from fljob_runtime.data.examples import SiteData
     from fljob_runtime.training.local import LocalTrainer
     from fljob_runtime.training.pooled import PooledTraining
 
@@ -57,6 +58,7 @@ class Request:
     threads: int = 1
     watched: Wanted = field(default_factory=Wanted)
     json_output: bool = False
+    allow_pipe: bool = False
 
 
 def train_alone(request: Request) -> int:
@@ -134,7 +136,11 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
     torch.manual_seed(job.spec.model_seed)
     with data_faults():
         registry.load(job.spec.imports)
-        opened = open_pooled(job, data) if request.site is None else open_site(job, request.site, data)
+        allow = request.allow_pipe
+        if request.site is None:
+            opened: SiteData = open_pooled(job, data, allow_pipe=allow)
+        else:
+            opened = open_site(job, request.site, data, allow_pipe=allow)
         trainer = local_trainer(job.spec, TrainPlan.of(job.spec, request.site or POOLED), opened)
         return PooledTraining(trainer, job.spec.strategy.local_epochs or 1)
 

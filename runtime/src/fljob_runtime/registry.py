@@ -27,6 +27,7 @@ BUILT_IN_MODULES = (
     "fljob_runtime.models.mlp",
     "fljob_runtime.models.ncf",
     "fljob_runtime.models.youtube_dnn",
+    "fljob_runtime.data.files",
     "fljob_runtime.data.movielens",
     "fljob_runtime.data.pictures",
     "fljob_runtime.data.sessions",

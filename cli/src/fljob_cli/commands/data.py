@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,14 @@ importers = typer.Typer(help="Bring published data into the folder of each site.
 generators = typer.Typer(help="Make data from a seed.", no_args_is_help=True)
 app.add_typer(importers, name="import")
 app.add_typer(generators, name="generate")
+
+
+class Count(StrEnum):
+    """What an epoch's size is counted in."""
+
+    EXAMPLE = "example"
+    WORD = "word"
+
 
 Out = Annotated[Path, typer.Option(help="Gets one folder per site: site-0, site-1, …")]
 
@@ -57,6 +66,10 @@ def table(  # noqa: PLR0913, PLR0917 - an option each
     sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites, unless a column names them.")] = 10,
     test_share: Annotated[float, typer.Option(help="Share of each site's rows that is held out.")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Draws sites and test rows.")] = 0,
+    pipe: Annotated[
+        str, typer.Option(metavar="COMMAND", help="Makes CSV with a header on its stdout of each file on its stdin.")
+    ] = "",
+    pipe_deadline: Annotated[float, typer.Option(min=1, help="Seconds that it has for each file.")] = 600,
 ) -> None:
     """Spread a table of labelled rows over sites, for the dataset `tabular`.
 
@@ -67,6 +80,7 @@ def table(  # noqa: PLR0913, PLR0917 - an option each
 
     chosen = {"partition": partition, "num_sites": sites, "column": column, "unit": unit}
     chosen |= {"alpha": alpha, "test_share": test_share, "seed": seed}
+    chosen |= {"pipe": pipe, "pipe_deadline_s": pipe_deadline}
     import_table(source, out, label=label, ids=ids, numbers=numbers, chosen=chosen)
 
 
@@ -191,6 +205,7 @@ def describe(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A site's folder, or a folder of such.")],
     column: Annotated[str, typer.Option(help="Column of ids whose overlap is shown; items if not given.")] = "",
     report: Annotated[Path | None, typer.Option(help="Also write an HTML page with figures.")] = None,
+    count: Annotated[Count, typer.Option(help="Count examples, or words: the ids that examples have.")] = Count.EXAMPLE,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Check the data of sites and show how much each one has, how labels differ, and which ids sites have in common.
@@ -203,4 +218,5 @@ def describe(
     """
     from fljob_cli.datasets import describe_folder  # noqa: PLC0415 - heavy
 
-    describe_folder(folder, column=column, report=report, json_output=output is Output.JSON)
+    words = count is Count.WORD
+    describe_folder(folder, column=column, report=report, words=words, json_output=output is Output.JSON)

@@ -115,6 +115,9 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
         int, typer.Option(min=0, help="With --tensorboard: parameters and gradients every so many epochs; 0: never.")
     ] = 0,
     device: Device = None,
+    allow_pipe: Annotated[
+        bool, typer.Option("--allow-pipe", help="Run the command that the manifest's dataset `files` has as its pipe.")
+    ] = False,
     import_module: Imports = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -149,6 +152,7 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
         threads=threads,
         watched=Wanted(profile, profile_batches, tensorboard, histograms),
         json_output=output is Output.JSON,
+        allow_pipe=allow_pipe,
     )
     raise typer.Exit(train_alone(request))
 

@@ -14,13 +14,17 @@ from fljob_runtime.registry import RegistryKind, find, parse_parameters
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """Whose data to open. index: the site's place in spec.trainers; folder: its volume, None where it has none."""
+    """Whose data to open. index: the site's place in spec.trainers; folder: its volume, None where it has none.
+
+    allow_pipe: whether the one who started this, on this machine, allowed the manifest's command to be run.
+    """
 
     site: str
     index: int
     num_sites: int
     seed: int
     folder: Path | None
+    allow_pipe: bool = False
 
     def folder_for(self, dataset: str) -> Path:
         """Return the folder, of a dataset that needs one; raises DataError."""

@@ -20,13 +20,14 @@ class SiteDescription:
     """One site: its manifest, and the share of positive labels, None where they are no clicks.
 
     label_counts: examples of an epoch with each label, none where there are no labels; distinct: column -> its ids in
-    training rows, in order and without repeats.
+    training rows, in order and without repeats. num_words: ids that the examples of an epoch have, all together.
     """
 
     manifest: SiteManifest
     positive_rate: float | None
     label_counts: tuple[int, ...] = ()
     distinct: Mapping[str, NDArray[np.int64]] = field(default_factory=dict, repr=False, compare=False)
+    num_words: int = 0
 
 
 def describe_folder(folder: Path) -> tuple[SiteDescription, ...]:
@@ -69,7 +70,9 @@ def _describe(folder: Path) -> SiteDescription:
         rate = 1.0 / (1 + manifest.negatives_per_positive)
     elif manifest.num_classes == 2:
         rate = float(tables.train["label"].mean())
-    return SiteDescription(manifest, rate, counts, _distinct(manifest, tables))
+    words = manifest.num_samples * len(manifest.ids)
+    words += sum(int((tables.train[name] != PADDING).sum()) for name in manifest.sequences)
+    return SiteDescription(manifest, rate, counts, _distinct(manifest, tables), words)
 
 
 def _label_counts(manifest: SiteManifest, tables: SiteTables) -> tuple[int, ...]:

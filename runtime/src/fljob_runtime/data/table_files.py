@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.pipes import Pipe
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _KINDS = (*_DELIMITERS, ".parquet")
@@ -28,11 +29,12 @@ _KINDS = (*_DELIMITERS, ".parquet")
 
 @dataclass(frozen=True)
 class SourceTable:
-    """The columns of one table. files: (path, rows) of what it was read from, in order."""
+    """The columns of one table. files: (path, rows) of what it was read from, in order; begin: rows before them."""
 
-    path: Path
+    path: Path | str
     table: pa.Table
-    files: tuple[tuple[Path, int], ...]
+    files: tuple[tuple[Path | str, int], ...]
+    begin: int = 0
 
     @property
     def num_rows(self) -> int:
@@ -53,6 +55,18 @@ class SourceTable:
             raise DataError(self.path, f"type {values.type}; ids are whole numbers or text", column=name)
         encoded = values.combine_chunks().dictionary_encode()
         return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
+
+    def ids_below(self, name: str, size: int) -> NDArray[np.int64]:
+        """Return ids that are numbers from 0 to size - 1 already, int64 [N]; raises DataError."""
+        values = self.column(name)
+        if not pa.types.is_integer(values.type):
+            problem = f"type {values.type}; ids are whole numbers here (`fljob data import table` numbers others)"
+            raise DataError(self.path, problem, column=name)
+        found: NDArray[np.int64] = values.to_numpy().astype(np.int64)
+        bad = (found < 0) | (found >= size)
+        if bad.any():
+            raise self._fault(name, pa.array(bad), f"the id is not in 0..{size - 1}")
+        return found
 
     def numbers(self, name: str) -> NDArray[np.float32]:
         """Return finite numbers, float32 [N]; raises DataError."""
@@ -85,7 +99,7 @@ class SourceTable:
         value = self.table.column(name)[row].as_py()
         for path, count in self.files:
             if row < count:
-                return DataError(path, f"{value!r}: {problem}", line=row + 1, column=name)
+                return DataError(path, f"{value!r}: {problem}", line=self.begin + row + 1, column=name)
             row -= count
         raise AssertionError(f"row {row} lies behind the last file")
 
@@ -122,28 +136,41 @@ def read_columns(
     return {name: table.column(name) for name in types}
 
 
-def read_source(source: Path, columns: Sequence[str], numbers: Sequence[str]) -> SourceTable:
+def read_source(source: Path, columns: Sequence[str], numbers: Sequence[str], pipe: Pipe | None = None) -> SourceTable:
     """Read some columns, and some of numbers, of a file or of all CSV, TSV and Parquet files of a folder.
 
-    Raises DataError.
+    pipe: makes CSV of each file, of whatever kind. Raises DataError.
     """
-    paths = sorted(p for p in source.iterdir() if p.suffix in _KINDS) if source.is_dir() else [source]
+    paths = [source]
+    if source.is_dir():
+        paths = sorted(p for p in source.iterdir() if p.suffix in _KINDS or (pipe and p.is_file()))
     if not paths:
         raise DataError(source, f"no file that ends in {', '.join(_KINDS)}")
-    tables = [_read(path, columns, numbers) for path in paths]
+    parts = [read_file(path, columns, numbers, pipe) for path in paths]
     try:
-        whole = pa.concat_tables(tables)
+        whole = pa.concat_tables(part.table for part in parts)
     except pa.ArrowInvalid as error:
         raise DataError(source, f"its files have different types of columns: {error}") from error
     if whole.num_rows == 0:
         raise DataError(source, "no rows")
-    return SourceTable(source, whole, tuple((p, t.num_rows) for p, t in zip(paths, tables, strict=True)))
+    return SourceTable(source, whole, tuple(file for part in parts for file in part.files))
 
 
-def _read(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pa.Table:
+def read_file(path: Path, columns: Sequence[str], numbers: Sequence[str], pipe: Pipe | None = None) -> SourceTable:
+    """Read some columns, and some of numbers, of one file, or of what a command makes of it; raises DataError."""
+    if pipe is None:
+        table = _read(path, path, columns, numbers)
+        return SourceTable(path, table, ((path, table.num_rows),))
+    shown = pipe.shown(path)
+    with pipe.output(path) as made:
+        table = _read(made, shown, columns, numbers)
+    return SourceTable(shown, table, ((shown, table.num_rows),))
+
+
+def _read(path: Path, shown: Path | str, columns: Sequence[str], numbers: Sequence[str]) -> pa.Table:
     wanted = list(dict.fromkeys([*columns, *numbers]))
     if path.suffix not in _KINDS:
-        raise DataError(path, f"cannot tell what it is: its name must end in {', '.join(_KINDS)}")
+        raise DataError(shown, f"cannot tell what it is: its name must end in {', '.join(_KINDS)}")
     try:
         if path.suffix == ".parquet":
             names = pq.read_schema(path).names
@@ -152,16 +179,23 @@ def _read(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pa.Tabl
                 names = reader.schema.names
         missing = [name for name in wanted if name not in names]
         if missing:
-            raise DataError(path, f"no such column; there are {names}", column=missing[0])
+            raise DataError(shown, f"no such column; there are {names}", column=missing[0])
         if path.suffix == ".parquet":
             return pq.read_table(path, columns=wanted)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(path, f"cannot be read: {error}") from error
+        raise DataError(shown, f"cannot be read: {error}") from error
     keep = pa_csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(numbers, pa.float64()))
-    return _parsed(path, pa_csv.ReadOptions(), _DELIMITERS[path.suffix], keep)
+    return _parsed(path, pa_csv.ReadOptions(), _DELIMITERS[path.suffix], keep, shown=shown)
 
 
-def _parsed(path: Path, how: pa_csv.ReadOptions, delimiter: str, keep: pa_csv.ConvertOptions) -> pa.Table:
+def _parsed(
+    path: Path,
+    how: pa_csv.ReadOptions,
+    delimiter: str,
+    keep: pa_csv.ConvertOptions,
+    *,
+    shown: Path | str | None = None,
+) -> pa.Table:
     parse = pa_csv.ParseOptions(delimiter=delimiter)
     try:
         try:
@@ -172,7 +206,7 @@ def _parsed(path: Path, how: pa_csv.ReadOptions, delimiter: str, keep: pa_csv.Co
             with opened(path) as file:
                 return pa_csv.read_csv(file, how, parse, keep)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
-        raise DataError(path, f"cannot be read: {error}") from error
+        raise DataError(shown or path, f"cannot be read: {error}") from error
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -21,6 +21,7 @@ from fljob_runtime.data import partition
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.folder_rows import FolderRows
 from fljob_runtime.data.numbering import num_distinct
+from fljob_runtime.data.pipes import DEADLINE_S, Pipe
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
 from fljob_runtime.data.table_files import SourceTable, read_source
 from fljob_runtime.data.threads import in_threads
@@ -44,7 +45,8 @@ class TableImport:
 
     unit: column whose equal values stay at one site; "" for rows on their own. column: with partition `column` its
     values name the sites, with `dirichlet` they are the classes that are spread unevenly, the labels if none is given.
-    test_share: of each site's rows.
+    test_share: of each site's rows. pipe: a command that makes CSV, with a header, of each source
+    file in so many seconds.
     """
 
     label: str
@@ -57,6 +59,8 @@ class TableImport:
     alpha: float = 0.5
     test_share: float = 0.1
     seed: int = 0
+    pipe: str = ""
+    pipe_deadline_s: float = DEADLINE_S
 
 
 def import_table(
@@ -68,7 +72,9 @@ def import_table(
     """
     check_plan(plan)
     on_progress("reading")
-    table = read_source(source, [*plan.ids, *filter(None, (plan.column, plan.unit))], [plan.label, *plan.features])
+    pipe = Pipe.parse(plan.pipe, plan.pipe_deadline_s) if plan.pipe else None
+    others = [*plan.ids, *filter(None, (plan.column, plan.unit))]
+    table = read_source(source, others, [plan.label, *plan.features], pipe)
     columns: dict[str, NDArray[Any]] = {"label": table.labels(plan.label)}
     sizes = {}
     for name, (ids, size) in zip(plan.ids, in_threads(table.ids, plan.ids), strict=True):
