@@ -106,6 +106,7 @@ def full() -> dict[str, Any]:
         seeds={"data": 1, "initialValues": 2, "model": 3},
         precision="BFloat16",
         device="auto",
+        dump={"fields": ["user", "prediction"], "parameters": ["item_embedding"], "everyRounds": 2, "maxExamples": 100},
         rounds=10,
         stopCriteria=_STOP,
         participation={"count": 2},

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from fljob_api.base import ApiModel
 from fljob_api.compute import Device, Precision
+from fljob_api.dump import DumpSpec
 from fljob_api.fields import (
     Decimal,
     DnsLabel,
@@ -195,6 +196,7 @@ class FLJobSpec(ApiModel):
             "seed",
             "seeds",
             "precision",
+            "dump",
             "quorum",
             "participation",
             "evaluation",
@@ -333,6 +335,7 @@ class FLJobSpec(ApiModel):
         description="BFloat16: products of matrices and convolutions in training are made in 16 bits; parameters, "
         "gradients, losses and evaluations stay float32.",
     )
+    dump: DumpSpec | None = None
     rounds: int = Field(ge=1, le=100_000, description="Rounds to train; may grow while the job runs.")
     round_timeout_seconds: int = Field(
         3600, ge=1, le=604_800, description="A round still short of its quorum after this ends the job."

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from fljob_api.dump import DumpSpec
 from fljob_api.exit_codes import ExitCode, meaning
 from fljob_api.fljob import FLJob
 from fljob_api.problems import nearest
@@ -210,6 +211,8 @@ class _Run:
             ):
                 return False
         metrics = named(self.training.trainer.evaluate().sums.compute())
+        if self.job.spec.dump is not None:
+            write_dump(self.job.spec.dump, self.run_dir, self.request.site or POOLED, self.training)
         entry = _entry(self.training.epoch, metrics, round(time.monotonic() - begin, 3), self._num_sites())
         self.record = replace(self.record, rounds=(*self.record.rounds, entry))
         self._show(entry, epochs)
@@ -322,6 +325,17 @@ def write_epoch(job: FLJob, training: PooledTraining, folder: Path, entry: Round
     about = {"job": job.metadata.name, "model": spec.model.to_dict(), "dataset": spec.dataset.to_dict()}
     told = signature(layout, entry.round, {**about, "seed": spec.seed, "metrics": entry.metrics})
     return write_model(folder, state_tensors(layout, pooled_state.values(training.trainer)), told)
+
+
+def write_dump(spec: DumpSpec, run_dir: Path, site: str, training: PooledTraining) -> None:
+    """Write what spec.dump asks for after an epoch; raises CliError where the folder cannot be written."""
+    from fljob_runtime.errors import CheckpointError  # noqa: PLC0415 - heavy
+    from fljob_runtime.training.dumps import Dumps  # noqa: PLC0415 - heavy
+
+    try:
+        Dumps(spec, run_dir, site).write(training.epoch, training.trainer)
+    except (OSError, CheckpointError) as error:
+        raise CliError(f"{run_dir}: the dump cannot be written: {error}") from error
 
 
 def kept_epochs(run_dir: Path) -> list[int]:

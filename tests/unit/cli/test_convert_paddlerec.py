@@ -208,3 +208,25 @@ def test_a_section_that_holds_itself_is_an_error(file: Path) -> None:
     file.write_text("runner: &r {more: *r}")
     with pytest.raises(InputError):
         convert(read(file))
+
+
+def test_dumps_go_to_storage_of_each_site() -> None:
+    spec = spec_of(changed(runner__dump_param=["embedding_1.w_0"]))
+    assert spec["dump"] == {
+        "fields": ["item"],
+        "parameters": ["item_embedding.mlp"],
+        "maxExamples": 10_000_000,
+        "keep": 1000,
+    }
+    assert spec["trainers"][1]["storage"] == {"persistentVolumeClaim": {"claimName": "movies-storage-1"}}
+
+
+def test_without_need_dump_nothing_is_dumped() -> None:
+    assert "dump" not in spec_of(changed(runner__need_dump=False))
+
+
+def test_dumped_variables_without_a_name_here_are_lost() -> None:
+    converted = convert(changed(runner__dump_fields=["item_input", "fc_3.tmp_0"]))
+    assert {key.key: key.note for key in converted.keys if key.lost} == {
+        "runner.dump_fields": "without fc_3.tmp_0: no such name here"
+    }

@@ -201,6 +201,23 @@ def pictures(  # noqa: PLR0913, PLR0917 - an option each
 
 
 @app.command()
+def dump(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run, or of a site's storage.")],
+    number: Annotated[int | None, typer.Option("--round", help="Only of this round or epoch.")] = None,
+    site: Annotated[str, typer.Option(help="Only of this site.")] = "",
+    rows: Annotated[int, typer.Option(min=0, help="Examples shown of each; 0 if not given.")] = 0,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List the dumps that spec.dump made the sites of a job write, and show the first examples of each.
+
+    Example: fljob data dump runs/movies-20260101-120000 --site site-3 --rows 5
+    """
+    from fljob_cli.dumps import show_dumps  # noqa: PLC0415 - heavy
+
+    show_dumps(folder, number=number, site=site, rows=rows, json_output=output is Output.JSON)
+
+
+@app.command()
 def describe(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A site's folder, or a folder of such.")],
     column: Annotated[str, typer.Option(help="Column of ids whose overlap is shown; items if not given.")] = "",

@@ -23,6 +23,7 @@ _TABLES = {
     "MLP": ("user_embedding.mlp", "item_embedding.mlp"),
     "NeuMF": ("user_embedding.gmf", "item_embedding.gmf", "user_embedding.mlp", "item_embedding.mlp"),
 }
+_FIELDS = {"user_input": "user", "item_input": "item", "label": "label", "prediction": "prediction"}
 _READERS = {"movielens_reader": "movielens"}
 _DATA = "data lies where trainers[].data says; import it once with `fljob data import movielens`"
 _EVALUATED = "the model is evaluated after every round, on each site's own held-out pairs"
@@ -43,7 +44,7 @@ _WITHOUT_EFFECT = {
     "runner.infer_load_path": _EVALUATED,
     "runner.infer_start_epoch": _EVALUATED,
     "runner.infer_end_epoch": _EVALUATED,
-    "runner.dump_fields_path": "there are no dumps yet",
+    "runner.dump_fields_path": "dumps lie in each site's own storage; `fljob data dump` shows them",
     "hyper_parameters.num_users": "the imported data says how many users there are",
     "hyper_parameters.num_items": "the imported data says how many items there are",
 }
@@ -110,6 +111,11 @@ def convert(source: str, config: Mapping[str, Any], *, name: str, workers: int, 
     scopes = _scopes(state)
     if scopes:
         state.spec["parameterScopes"] = scopes
+    dump = _dump(state)
+    if dump:
+        state.spec["dump"] = dump
+        for number, trainer in enumerate(state.spec["trainers"]):
+            trainer["storage"] = {"persistentVolumeClaim": {"claimName": f"{name}-storage-{number}"}}
     _explain(state)
     if state.problems:
         raise InputError(source, state.problems)
@@ -163,6 +169,22 @@ def _scopes(state: _State) -> list[dict[str, str]]:
     return scopes
 
 
+def _dump(state: _State) -> dict[str, Any] | None:
+    """Return what is dumped, of which there keep everything: of every example, after every epoch."""
+    fields = [_FIELDS[name] for name in _listed(state, "runner.dump_fields", str) if name in _FIELDS]
+    wanted = _listed(state, "runner.dump_param", str)
+    parameters = [table for name, table in _embeddings(state).items() if name in wanted]
+    if not state.values.get("runner.need_dump") or not (fields or parameters):
+        return None
+    return {"fields": fields, "parameters": parameters, "maxExamples": 10_000_000, "keep": 1000}
+
+
+def _embeddings(state: _State) -> dict[str, str]:
+    """Return what Paddle's embeddings are called here."""
+    tables = _TABLES[_FORMS.get(str(state.values.get("hyper_parameters.mode")), "NeuMF")]
+    return {f"embedding_{number}.w_0": table for number, table in enumerate(tables)}
+
+
 def _listed(state: _State, key: str, kind: type) -> list[Any]:
     """Return a list of one kind, empty where the key is absent; anything else is a problem."""
     value = state.values.get(key)
@@ -194,9 +216,11 @@ def _explain(state: _State) -> None:
             "training is on the CPU" + (", unless spec.device says otherwise" if on else ", as here"),
         ),
         "runner.epochs": lambda _: ("spec.rounds", "a round is one pass over each site's data"),
-        "runner.need_dump": lambda on: ("", "there are no dumps" + (" yet" if on else ", as here")),
-        "runner.dump_fields": lambda _: ("", "there are no dumps yet"),
-        "runner.dump_param": lambda _: ("", "there are no dumps yet"),
+        "runner.need_dump": lambda on: (
+            ("spec.dump", "of held-out examples") if on else ("", "nothing is dumped, as here")
+        ),
+        "runner.dump_fields": lambda names: _dump_said(state, "fields", names, _FIELDS),
+        "runner.dump_param": lambda names: _dump_said(state, "parameters", names, _embeddings(state)),
         "runner.local_sparse": lambda names: _scoped(names, "Private", "the rows never leave their site"),
         "runner.remote_sparse": lambda names: _scoped(names, "Shared", "touched rows travel"),
         "hyper_parameters.optimizer.class": lambda _: _optimized(server=server, part="name"),
@@ -211,7 +235,27 @@ def _explain(state: _State) -> None:
             state.problems.append(Problem(key, "not a key of config_fl.yaml that is known here", nearest(key, known)))
             continue
         field_, note = says[key](value) if key in says else ("", _WITHOUT_EFFECT[key])
-        state.keys.append(Mapped(key, shown(value), field_, note, lost=key == "runner.need_dump" and bool(value)))
+        state.keys.append(Mapped(key, shown(value), field_, note, lost=_is_lost(state, key)))
+
+
+def _is_lost(state: _State, key: str) -> bool:
+    """Return whether a dump is asked for of what has no name here."""
+    known = {"runner.dump_fields": _FIELDS, "runner.dump_param": _embeddings(state)}.get(key)
+    if known is None or not state.values.get("runner.need_dump"):
+        return False
+    return bool(_unnamed(state.values.get(key), known))
+
+
+def _unnamed(names: Any, known: Mapping[str, str]) -> list[str]:  # noqa: ANN401 - what YAML holds
+    """Return the names of a list, if it is one, that are not known."""
+    return [name for name in names if isinstance(name, str) and name not in known] if isinstance(names, list) else []
+
+
+def _dump_said(state: _State, part: str, names: Any, known: Mapping[str, str]) -> _Said:  # noqa: ANN401 - what YAML holds
+    absent = _unnamed(names, known)
+    if not names or "dump" not in state.spec:
+        return "", "nothing is dumped" if names else "names nothing"
+    return f"spec.dump.{part}", f"without {', '.join(absent)}: no such name here" if absent else ""
 
 
 def _scoped(names: Any, scope: str, note: str) -> _Said:  # noqa: ANN401 - what YAML holds

@@ -111,7 +111,7 @@ def _put(target: Path, manifest: SiteManifest, tables: SiteTables) -> None:
 def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> SiteManifest:
     folder.mkdir()
     for name, columns in ((TRAIN, tables.train), (TEST, tables.test)):
-        arrays = {key: _arrow(values) for key, values in columns.items()}
+        arrays = {key: arrow(values) for key, values in columns.items()}
         pq.write_table(pa.table(arrays), folder / name, compression="zstd")
     digests = {name: _digest(folder / name) for name in (TRAIN, TEST)}
     fresh = replace(manifest, digests=digests, checksums=_checksums(tables))
@@ -119,7 +119,7 @@ def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> Sit
     return fresh
 
 
-def _arrow(values: NDArray[Any]) -> pa.Array:
+def arrow(values: NDArray[Any]) -> pa.Array:
     """Return a column: lists of ids without their padding, numbers of a fixed shape [N, ...], or single values."""
     if values.ndim == 1:
         return pa.array(values)

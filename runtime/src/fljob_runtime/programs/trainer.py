@@ -35,6 +35,7 @@ from fljob_runtime.roles.trainer_metrics import TrainerMetrics
 from fljob_runtime.roles.trainer_setup import UnknownTrainerError, make_local, open_data
 from fljob_runtime.schema import SchemaError
 from fljob_runtime.training.compute import ComputeError
+from fljob_runtime.training.dumps import Dumps
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.transport.coordinator_stream import CoordinatorStream
 from fljob_runtime.transport.credentials import Credentials
@@ -153,6 +154,7 @@ def _work(
         metrics=metrics,
         reach_s=reach_s,
         compressing=_compressing(config, options, local, chain),
+        dumps=_dumps(config, options),
     )
     trainer = Trainer(local, around)
     if options.common.http_port:
@@ -179,6 +181,15 @@ def _compressing(config: JobConfig, options: Options, local: LocalTrainer, chain
         return Compressing(_store(config, options.storage_dir, local, Scope.SHARED))
     _log.warning("event=residual_not_durable message=without trainers[].storage a lost pod loses what it left unsent")
     return Compressing(_store(config, Path(names.SCRATCH_DIR), local, Scope.SHARED))
+
+
+def _dumps(config: JobConfig, options: Options) -> Dumps | None:
+    if config.spec.dump is None:
+        return None
+    if config.kubernetes is not None and not any(t.storage for t in config.spec.trainers if t.name == options.trainer):
+        words = f"spec.dump: {options.trainer} has no trainers[].storage, on which its dumps would lie; set it"
+        raise UsageError(words, ExitCode.BAD_CONFIG)
+    return Dumps(config.spec.dump, options.storage_dir, options.trainer)
 
 
 def _store(config: JobConfig, folder: Path, local: LocalTrainer, scope: Scope) -> PrivateStore:

@@ -17,6 +17,7 @@ from fljob_api.exit_codes import ExitCode
 from fljob_api.strategy import Mode, StrategySpec
 from fljob_runtime.errors import (
     BusyError,
+    CheckpointError,
     LayoutMismatchError,
     NotReadyError,
     StaleError,
@@ -44,6 +45,7 @@ from fljob_runtime.roles.heartbeat import Pulse
 from fljob_runtime.roles.private_state import PrivateStore, merge_rows
 from fljob_runtime.roles.trainer_link import Inbox
 from fljob_runtime.roles.trainer_metrics import TrainerMetrics
+from fljob_runtime.training.dumps import Dumps
 from fljob_runtime.training.local import LocalTrainer, LocalUpdate
 from fljob_runtime.training.record import DivergedError, TrainProgress
 from fljob_runtime.training.stepwise import stepwise_round
@@ -111,6 +113,7 @@ class Surroundings:
     metrics: TrainerMetrics
     reach_s: float
     compressing: Compressing | None = None
+    dumps: Dumps | None = None
 
 
 class Trainer:
@@ -307,9 +310,19 @@ class Trainer:
         self._load(wanted.version, wanted.next_round, superseded, evaluation=True)
         self._take_private(wanted.next_task - 1 if wanted.next_task else wanted.version)
         evaluation = self._local.evaluate()
+        self._dump(wanted.version)
         seconds = time.monotonic() - started
         self._around.report(EvaluateReport(wanted.version, evaluation.sums.to_bytes(), seconds))
         self._around.metrics.evaluated(evaluation.sums.mean_loss, evaluation.auc)
+
+    def _dump(self, version: int) -> None:
+        """Write what spec.dump asks for. A job is worth more than that: where it fails, this says so and goes on."""
+        if self._around.dumps is None:
+            return
+        try:
+            self._around.dumps.write(version, self._local)
+        except (OSError, CheckpointError) as error:
+            _log.error("event=dump_failed version=%d message=%s", version, error)
 
     def _committed(self, instruction: Committed) -> None:
         """Forget the update of the round, and what it left here if it did not count.

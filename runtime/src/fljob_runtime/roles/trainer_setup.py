@@ -22,6 +22,7 @@ from fljob_runtime.data.examples import SiteData
 from fljob_runtime.models.base import RecommenderModel, make_model
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ParamSpec, Scope, TableRules, matches
 from fljob_runtime.schema import Schema
+from fljob_runtime.training import dumps
 from fljob_runtime.training.compute import CPU
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
 
@@ -83,6 +84,8 @@ def local_trainer(spec: FLJobSpec, plan: TrainPlan, data: SiteData) -> LocalTrai
     made = LocalTrainer(model, plan.algorithm.layout(layout), data, plan)
     if spec.precision is not Precision.FLOAT32:
         made.check_precision()
+    if spec.dump is not None:
+        dumps.check(spec.dump, made)
     return made
 
 

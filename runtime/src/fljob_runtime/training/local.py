@@ -311,6 +311,16 @@ class LocalTrainer:
                 parts.append(self.measure.known(outputs, targets, trained=False))
         return joined(parts)
 
+    def outputs(self, most: int) -> Float32Array:
+        """Return what the model says, with the loaded values, of the first held-out examples: [E, ...]."""
+        self.model.eval()
+        examples = self._held().examples.take(slice(most))
+        with self.plan.compute.placed(self.model), torch.inference_mode():
+            held_out = self.batches(examples, self.model.evaluation_batch)
+            parts = [self.model.predict(batch, labels)[0].cpu() for batch, labels in held_out]
+        said: Float32Array = torch.cat(parts).numpy()
+        return said
+
     def round_examples(self, train_round: int) -> Examples:
         """Return the examples of a round, mapped; kept until trained, since `needed_rows` asks for them first."""
         if self._round_cache is None or self._round_cache[0] != train_round:

@@ -36,6 +36,7 @@ from fljob_runtime.roles.trainer import Surroundings, Trainer
 from fljob_runtime.roles.trainer_link import Inbox
 from fljob_runtime.roles.trainer_metrics import TrainerMetrics
 from fljob_runtime.roles.trainer_setup import make_local, open_data
+from fljob_runtime.training.dumps import Dumps
 from fljob_runtime.training.local import LocalTrainer
 from fljob_runtime.transport.exchange import Exchanged, Numbered
 
@@ -143,6 +144,7 @@ def bench(tmp_path: Path, inbox: Inbox | None = None, **spec: Any) -> Bench:
         pulse=Pulse(reports.append),
         metrics=TrainerMetrics(namespace="n", job="job", trainer="a"),
         reach_s=5.0,
+        dumps=Dumps(job.spec.dump, tmp_path, "a") if job.spec.dump else None,
     )
     return Bench(Trainer(local, around), server, box, reports)
 
@@ -207,6 +209,26 @@ def test_an_evaluation_is_reported_with_its_version(tmp_path: Path) -> None:
     (report,) = made.reports
     assert isinstance(report, EvaluateReport)
     assert report.version == 3
+
+
+def test_an_evaluation_is_dumped_where_the_job_says_so(tmp_path: Path) -> None:
+    bench(tmp_path, dump={"fields": ["user", "prediction"]}).follow(Evaluate(3))
+    assert sorted(path.name for path in (tmp_path / "dumps/3").iterdir()) == ["dump.json", "examples.parquet"]
+
+
+def test_a_dump_that_cannot_be_written_is_told_and_the_job_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "dumps").write_text("in the way", encoding="utf-8")
+    made = bench(tmp_path, dump={"fields": ["user"]})
+    made.follow(Evaluate(3))
+    assert [type(report) for report in made.reports] == [EvaluateReport]
+    assert "event=dump_failed version=3" in caplog.text
+
+
+def test_without_spec_dump_nothing_is_written(tmp_path: Path) -> None:
+    bench(tmp_path).follow(Evaluate(3))
+    assert not (tmp_path / "dumps").exists()
 
 
 def test_a_server_that_is_not_ready_is_asked_again(tmp_path: Path) -> None:
