@@ -62,6 +62,19 @@ _STOP = [
     {"metric": "AUC", "operator": "GreaterOrEqual", "value": "0.8"},
     {"metric": "Loss", "operator": "NoImprovement", "patience": 3},
 ]
+_TABLES = [
+    {"name": "user_embedding", "keys": "Any"},
+    {"name": "item_embedding", "keys": "Any", "admitAfter": 2, "expireAfterRounds": 30, "maxRows": 1000},
+    {"name": "other_embedding"},
+]
+_INITIAL_VALUES = [
+    {"path": "runs/gmf"},
+    {
+        "path": "mlp/model.safetensors",
+        "persistentVolumeClaim": {"claimName": "models", "subPath": "old"},
+        "parameters": [{"name": "output", "keptName": "last", "weight": "0.5"}],
+    },
+]
 
 
 def full() -> dict[str, Any]:
@@ -97,11 +110,8 @@ def full() -> dict[str, Any]:
         ],
         strategy={"name": "FedAvg", "mode": "Sync", "innerSteps": 7, "weighting": "Uniform"},
         parameterScopes=[{"name": "user_embedding", "scope": "Private"}],
-        tables=[
-            {"name": "user_embedding", "keys": "Any"},
-            {"name": "item_embedding", "keys": "Any", "admitAfter": 2, "expireAfterRounds": 30, "maxRows": 1000},
-            {"name": "other_embedding"},
-        ],
+        tables=_TABLES,
+        initialValues=_INITIAL_VALUES,
         seed=9007199254740992,
         seeds={"data": 1, "initialValues": 2, "model": 3},
         precision="BFloat16",
@@ -132,6 +142,13 @@ def _spec(name: str, field_path: str, value: Any, path: str, *, api: bool = True
 _TRAINER = "spec.trainers[1]"
 MISSING = (
     _spec("no model", "model", ABSENT, "spec.model"),
+    _spec("initial values of no model", "initialValues", [{}], "spec.initialValues[0].path"),
+    _spec(
+        "a weight below zero",
+        "initialValues",
+        [{"path": "m", "parameters": [{"name": "output", "weight": "-1"}]}],
+        "spec.initialValues[0].parameters[0].weight",
+    ),
     _spec("no rounds", "rounds", ABSENT, "spec.rounds"),
     _spec("no dataset", "dataset", ABSENT, "spec.dataset"),
     _spec("no trainers", "trainers", ABSENT, "spec.trainers"),

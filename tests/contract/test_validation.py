@@ -67,6 +67,15 @@ def test_checkpoints_in_a_folder_are_refused_in_a_cluster_alone() -> None:
     assert validate(manifest) == ()
 
 
+def test_a_kept_model_without_a_claim_is_refused_in_a_cluster_alone() -> None:
+    manifest = minimal(initialValues=[{"path": "runs/gmf"}])
+
+    problems = validate(manifest, in_cluster=True)
+
+    assert [problem.path for problem in problems] == ["spec.initialValues[0].persistentVolumeClaim"]
+    assert validate(manifest) == ()
+
+
 def test_every_rule_between_fields_has_a_case() -> None:
     refused = {problem.message for case in RULES for problem in validate(changed(minimal(), case.changes))}
 

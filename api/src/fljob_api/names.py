@@ -37,6 +37,7 @@ CERT_FILE = "tls.crt"
 KEY_FILE = "tls.key"
 DATA_DIR = "/data"
 STORAGE_DIR = "/storage"
+INITIAL_DIR = "/initial"
 CHECKPOINT_DIR = "/checkpoint"
 SCRATCH_DIR = "/tmp"  # noqa: S108 - the pod's own emptyDir
 

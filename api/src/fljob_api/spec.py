@@ -23,6 +23,7 @@ from fljob_api.fields import (
     Parameters,
     RegistryName,
 )
+from fljob_api.initial import InitialValues
 from fljob_api.optimizer import OptimizerSpec
 from fljob_api.roles import Resources, RoleTemplate, ServerTemplate
 from fljob_api.rules import (
@@ -193,6 +194,7 @@ class FLJobSpec(ApiModel):
             "strategy",
             "parameterScopes",
             "tables",
+            "initialValues",
             "seed",
             "seeds",
             "precision",
@@ -320,6 +322,12 @@ class FLJobSpec(ApiModel):
         max_length=32,
         json_schema_extra=_BY_NAME,
         description="Tables whose rows are known by other ids than 0 to n - 1; what is not listed has keys Range.",
+    )
+    initial_values: list[InitialValues] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Kept models whose values the model begins with. What several give to a parameter is added up, or "
+        "put side by side where together they have its shape; all else begins by the seed.",
     )
     seed: int = Field(
         0, ge=0, le=LARGEST_SEED, description="Initial values, cohorts, shuffles and negatives follow from it."

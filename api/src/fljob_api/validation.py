@@ -31,7 +31,7 @@ def validate(
 
     `status` is not looked at. `catalog`: the built-in names, by default those of this release. `in_cluster`: also
     refuse what only a local run can have: a trainer without data whose dataset needs some (it may come by `--data`),
-    checkpoints in a folder of the machine.
+    checkpoints in a folder of the machine, kept models without a claim.
     """
     problems = _identity(manifest)
     if problems:
@@ -42,7 +42,7 @@ def validate(
         return tuple(_problem(detail) for detail in error.errors(include_url=False))
     known = catalog or built_in()
     broken = [*_broken_rules(job.spec, "spec"), *_duplicates(job.spec, "spec")]
-    homeless = (*_without_data(job.spec, known), *_in_a_pod(job.spec)) if in_cluster else ()
+    homeless = (*_without_data(job.spec, known), *_in_a_pod(job.spec), *_without_claim(job.spec)) if in_cluster else ()
     return (*broken, *_unknown_names(job.spec, known), *homeless)
 
 
@@ -149,6 +149,13 @@ def _without_data(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:
         for index, trainer in enumerate(spec.trainers):
             if trainer.data is None:
                 yield Problem(f"spec.trainers[{index}].data", f"is required for the dataset {entry.name}")
+
+
+def _without_claim(spec: FLJobSpec) -> Iterator[Problem]:
+    for index, given in enumerate(spec.initial_values):
+        if given.persistent_volume_claim is None:
+            path = f"spec.initialValues[{index}].persistentVolumeClaim"
+            yield Problem(path, "is required in a cluster, where path is one within it")
 
 
 def _unknown_names(spec: FLJobSpec, catalog: Catalog) -> Iterator[Problem]:

@@ -54,6 +54,7 @@ def run_job(request: Request) -> int:
     manifest = manifests.load_value(request.manifest, request.settings)
     job = manifests.parse(manifest)
     data = sites.resolve(job, pairs=request.data, root=request.data_root)
+    _check_initial_values(job, data)
     run_dir = choose_run_dir(request.run_dir, job, resume=request.resume)
     console = Console(stderr=request.json_output, highlight=False)
     follower = _Follower(first_record(manifest, run_dir, data, resume=request.resume), run_dir)
@@ -66,6 +67,22 @@ def run_job(request: Request) -> int:
     report = write_report(follower.record, run_dir / REPORT_NAME)
     _say_end(request, follower.record, report=report, console=console)
     return follower.record.exit_code
+
+
+def _check_initial_values(job: FLJob, data: Mapping[str, Path]) -> None:
+    """Read the models that spec.initialValues names as a trainer will, before there is a process. Raises CliError."""
+    if not job.spec.initial_values:
+        return
+    from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
+    from fljob_cli.train import data_faults  # noqa: PLC0415 - it needs this module
+    from fljob_runtime import registry  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.trainer_setup import begun, local_trainer  # noqa: PLC0415 - heavy
+    from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
+
+    site = job.spec.trainers[0].name
+    with data_faults():
+        registry.load(job.spec.imports)
+        begun(local_trainer(job.spec, TrainPlan.of(job.spec, site), open_site(job, site, data)), job.spec)
 
 
 class _Follower:

@@ -129,7 +129,7 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
 
     from fljob_cli.pooled_worker import open_pooled, open_site  # noqa: PLC0415 - heavy
     from fljob_runtime import registry  # noqa: PLC0415 - heavy
-    from fljob_runtime.roles.trainer_setup import local_trainer  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.trainer_setup import begun, local_trainer  # noqa: PLC0415 - heavy
     from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
     from fljob_runtime.training.pooled import PooledTraining  # noqa: PLC0415 - heavy
 
@@ -143,7 +143,7 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
         else:
             opened = open_site(job, request.site, data, allow_pipe=allow)
         trainer = local_trainer(job.spec, TrainPlan.of(job.spec, request.site or POOLED), opened)
-        return PooledTraining(trainer, job.spec.strategy.local_epochs or 1)
+        return PooledTraining(begun(trainer, job.spec), job.spec.strategy.local_epochs or 1)
 
 
 def _load(training: PooledTraining, state: Path) -> None:
@@ -259,7 +259,8 @@ class _Run:
         spec = self.job.spec
         keep = self.request.keep or (spec.checkpoint.keep if spec.checkpoint else _KEEP)
         folder = self.run_dir / EPOCHS
-        digest = write_epoch(self.job, self.training, folder / str(entry.round), entry)
+        trainer = self.training.trainer
+        digest = write_epoch(self.job, trainer, folder / str(entry.round), number=entry.round, metrics=entry.metrics)
         self.record = replace(
             self.record, model=str((folder / str(entry.round) / MODEL).resolve()), model_digest=f"sha256:{digest}"
         )
@@ -315,16 +316,16 @@ class _Run:
         return last.exit_code
 
 
-def write_epoch(job: FLJob, training: PooledTraining, folder: Path, entry: Round) -> str:
+def write_epoch(job: FLJob, trainer: LocalTrainer, folder: Path, *, number: int, metrics: Mapping[str, float]) -> str:
     """Write the model as it is, with its signature; return its sha256. Every parameter is in it, private ones too."""
     from fljob_runtime.checkpoints.model import signature, state_tensors, write_model  # noqa: PLC0415 - heavy
     from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
 
     spec = job.spec
-    layout = pooled_state.shared(training.trainer.layout.model)
+    layout = pooled_state.shared(trainer.layout.model)
     about = {"job": job.metadata.name, "model": spec.model.to_dict(), "dataset": spec.dataset.to_dict()}
-    told = signature(layout, entry.round, {**about, "seed": spec.seed, "metrics": entry.metrics})
-    return write_model(folder, state_tensors(layout, pooled_state.values(training.trainer)), told)
+    told = signature(layout, number, {**about, "seed": spec.seed, "metrics": dict(metrics)})
+    return write_model(folder, state_tensors(layout, pooled_state.values(trainer)), told)
 
 
 def write_dump(spec: DumpSpec, run_dir: Path, site: str, training: PooledTraining) -> None:

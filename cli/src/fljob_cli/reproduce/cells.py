@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,9 @@ class Bench:
         elif row.how is How.POPULATION:
             passes, num_bytes = self._population(place, manifest), 0
         else:
+            for index, one in enumerate(row.before):
+                first = self.manifest(replace(row, settings=one.settings, before=()), seed, sites)
+                self._in_one_place(place, first, row, site, sites, keep=f"before-{index}")
             passes, num_bytes = self._in_one_place(place, manifest, row, site, sites), 0
         seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -154,6 +157,12 @@ class Bench:
         if row.cut:
             batches = self._mean_samples(spec, sites) / spec["strategy"]["batchSize"]
             spec["strategy"]["innerSteps"] = max(1, round(batches / row.rounds_per_pass))
+        if row.before:
+            places = [str(self._place(row, seed) / f"before-{index}") for index in range(len(row.before))]
+            taken = [[dict(one) for one in before.parameters] for before in row.before]
+            spec["initialValues"] = [
+                {"path": path, "parameters": parameters} for path, parameters in zip(places, taken, strict=True)
+            ]
         whole = {"apiVersion": _API, "kind": "FLJob", "metadata": {"name": self.table.name}, "spec": spec}
         return apply_overrides(whole, [f"spec.{path}={value}" for path, value in row.settings.items()])
 
@@ -188,11 +197,12 @@ class Bench:
         return [json.loads(_finished(command))]
 
     def _in_one_place(
-        self, place: Path, manifest: Mapping[str, Any], row: Row, site: str, sites: Sequence[str]
+        self, place: Path, manifest: Mapping[str, Any], row: Row, site: str, sites: Sequence[str], *, keep: str = ""
     ) -> list[dict[str, float]]:
         folders = {name: str(self.data / name) for name in sites} if self.data else {}
         passes = self.setup.passes * row.rounds_per_pass
-        config = {"job": manifest, "data": folders, "passes": passes, "site": site}
+        kept = str(place / keep) if keep else ""
+        config = {"job": manifest, "data": folders, "passes": passes, "site": site, "keep": kept}
         config["scores"] = str(place / _SCORES) if self.setup.paired else ""
         (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
         lines = _finished([sys.executable, "-m", "fljob_cli.reproduce.worker", str(place / "config.json")])

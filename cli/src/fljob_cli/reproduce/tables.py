@@ -21,11 +21,19 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True)
+class Before:
+    """A model that is trained first, in one place: its settings, and what of it the row's model begins with."""
+
+    settings: Mapping[str, str]
+    parameters: Sequence[Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class Row:
     """One way of training. settings: fields of the manifest that it changes; rounds_per_pass: of the data.
 
     cut: whether each of them trains its part of a pass, by innerSteps. rule: of a population, what
-    `simulation.pfedrec.Rule` takes.
+    `simulation.pfedrec.Rule` takes. before: models whose values it begins with.
     """
 
     name: str
@@ -34,6 +42,7 @@ class Row:
     rounds_per_pass: int = 1
     cut: bool = False
     rule: Mapping[str, Any] = field(default_factory=dict)
+    before: Sequence[Before] = ()
 
 
 @dataclass(frozen=True)
@@ -140,12 +149,28 @@ NCF_FL_PS = Table(
     published="loss and AUC of one log, which does not learn: its loss of 0.498 is the entropy of the labels",
 )
 
+# Section 3.4.1 of He et al.: GMF and MLP by Adam, then NeuMF by plain SGD, as their Adams' states are not kept; of the
+# output layer half of each.
+_MODE, _HALF = "model.parameters.mode", {"name": "output", "weight": "0.5"}
+_TABLES = ({"name": "user_embedding"}, {"name": "item_embedding"})
+_ADAM = {"optimizer.learningRate": "0.001"}
+PRE_TRAINED = Row(
+    "pooled, pre-trained",
+    How.POOLED,
+    {"optimizer.name": "SGD", "optimizer.learningRate": "0.001"},
+    before=(
+        Before({**_ADAM, _MODE: "GMF"}, (*_TABLES, _HALF)),
+        Before({**_ADAM, _MODE: "MLP"}, (*_TABLES, {"name": "tower"}, _HALF)),
+    ),
+)
+
 NCF_CENTRAL = Table(
     name="ncf-central",
     title="NeuMF in one place, and federated over ten zip-code sites",
     source="He et al., Neural Collaborative Filtering, WWW 2017 (https://arxiv.org/abs/1708.05031)",
     rows=(
         Row("pooled", How.POOLED, {"optimizer.learningRate": "0.001"}),
+        PRE_TRAINED,
         Row("Sync", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.005"}),
         MODES[2],
     ),

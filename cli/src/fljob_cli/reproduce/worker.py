@@ -2,7 +2,7 @@
 
 Started by `cells` as `python -m fljob_cli.reproduce.worker CONFIG`; a line of JSON with all metrics per pass on stdout.
 Either way it is evaluated on all sites' held-out data, as an FLJob is. What it predicts of them at last goes to the
-file that the configuration names.
+file that the configuration names, the model to its folder `keep`, if there is one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 
 from fljob_api.fljob import FLJob
 from fljob_cli.pooled_worker import read_config
+from fljob_cli.train import write_epoch
 from fljob_runtime.roles.progress_view import named
-from fljob_runtime.roles.trainer_setup import local_trainer
+from fljob_runtime.roles.trainer_setup import begun, local_trainer
 from fljob_runtime.training.local import TrainPlan
 from fljob_runtime.training.pooled import PooledData, train_pooled
 
@@ -26,12 +27,16 @@ def main(config: Path) -> None:
     value, job, every = read_config(config)
     site = value["site"]
     data = PooledData([every.parts[_index(job, site)]], tested=every.parts) if site else every
-    trainer = local_trainer(job.spec, TrainPlan.of(job.spec, site or "pooled"), data)
+    trainer = begun(local_trainer(job.spec, TrainPlan.of(job.spec, site or "pooled"), data), job.spec)
+    told: dict[str, float] = {}
     for metrics in train_pooled(trainer, value["passes"]):
-        sys.stdout.write(json.dumps(named(metrics)) + "\n")
+        told = named(metrics)
+        sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
     if value["scores"]:
         np.save(value["scores"], trainer.known())
+    if value.get("keep"):
+        write_epoch(job, trainer, Path(value["keep"]), number=value["passes"], metrics=told)
 
 
 def _index(job: FLJob, site: str) -> int:

@@ -205,6 +205,7 @@ def _volumes(job: FLJob, member: Member, incarnation: int) -> tuple[list[dict[st
         mounts.append({"name": "tls", "mountPath": names.TLS_DIR, "readOnly": True})
     if member.trainer:
         _add_trainer_volumes(member, volumes, mounts)
+        _add_initial_values(job, volumes, mounts)
     else:
         _add_checkpoint(job, volumes, mounts)
     return volumes, mounts
@@ -219,6 +220,15 @@ def _add_trainer_volumes(member: Member, volumes: list[dict[str, Any]], mounts: 
         claim = trainer.storage.persistent_volume_claim
         volumes.append({"name": "storage", "persistentVolumeClaim": {"claimName": claim.claim_name}})
         mounts.append(_mount("storage", names.STORAGE_DIR, claim))
+
+
+def _add_initial_values(job: FLJob, volumes: list[dict[str, Any]], mounts: list[dict[str, Any]]) -> None:
+    for index, given in enumerate(job.spec.initial_values):
+        claim = given.persistent_volume_claim
+        if claim:
+            source = {"claimName": claim.claim_name, "readOnly": True}
+            volumes.append({"name": f"initial-{index}", "persistentVolumeClaim": source})
+            mounts.append(_mount(f"initial-{index}", f"{names.INITIAL_DIR}/{index}", claim, read_only=True))
 
 
 def _data_volume(data: DataSource) -> dict[str, Any]:

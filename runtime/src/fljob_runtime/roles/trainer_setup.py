@@ -18,11 +18,14 @@ from fljob_api.strategy import StrategyName, StrategySpec
 from fljob_api.tables import Keys, TableSpec
 from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
+from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import SiteData
+from fljob_runtime.errors import CheckpointError
 from fljob_runtime.models.base import RecommenderModel, make_model
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ParamSpec, Scope, TableRules, matches
 from fljob_runtime.schema import Schema
 from fljob_runtime.training import dumps
+from fljob_runtime.training.beginning import initial_values
 from fljob_runtime.training.compute import CPU
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
 
@@ -47,8 +50,9 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
 
 
 def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
-    """Make the model at its initial values, by the seed; raises as `local_trainer` does."""
-    return local_trainer(config.spec, federated_plan(config.spec, trainer), data)
+    """Make the model at its initial values; raises as `local_trainer` and `begun` do."""
+    made = local_trainer(config.spec, federated_plan(config.spec, trainer), data)
+    return begun(made, config.spec, in_cluster=config.kubernetes is not None)
 
 
 def federated_plan(spec: FLJobSpec, trainer: str) -> TrainPlan:
@@ -67,6 +71,18 @@ def _on_cpu_only(strategy: StrategySpec) -> str:
         return f"mode {strategy.mode} exchanges values within a round"
     corrects = strategy.name in {StrategyName.FED_PROX, StrategyName.SCAFFOLD}
     return f"{strategy.name} corrects each step by the values" if corrects else ""
+
+
+def begun(local: LocalTrainer, spec: FLJobSpec, *, in_cluster: bool = False) -> LocalTrainer:
+    """Give a new client the values that spec.initialValues names; raises LayoutError or DataError."""
+    given = spec.initial_values
+    root = Path(names.INITIAL_DIR) if in_cluster else Path()
+    paths = [root / str(index) / one.path if in_cluster else root / one.path for index, one in enumerate(given)]
+    try:
+        local.load(initial_values(given, paths, local.layout.model))
+    except CheckpointError as error:
+        raise DataError("spec.initialValues", str(error)) from error
+    return local
 
 
 def local_trainer(spec: FLJobSpec, plan: TrainPlan, data: SiteData) -> LocalTrainer:

@@ -45,6 +45,17 @@ def test_only_the_coordinator_has_a_token() -> None:
     assert tokens == {"coordinator": True, "server": False, "trainer": False}
 
 
+def test_kept_models_are_mounted_read_only_at_every_trainer_and_nowhere_else() -> None:
+    kept = {"path": "gmf", "persistentVolumeClaim": {"claimName": "models", "subPath": "old"}}
+    job = fljob(initialValues=[kept])
+    volume = next(v for v in pod_spec(job, "trainer")["volumes"] if v["name"] == "initial-0")
+    mount = next(m for m in container(job, "trainer")["volumeMounts"] if m["name"] == "initial-0")
+    assert volume["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    assert mount == {"name": "initial-0", "mountPath": "/initial/0", "readOnly": True, "subPath": "old"}
+    for role in ("coordinator", "server"):
+        assert "initial-0" not in {v["name"] for v in pod_spec(job, role)["volumes"]}
+
+
 def test_a_trainers_claim_is_mounted_read_only_at_that_trainer_alone() -> None:
     trainers: list[dict[str, Any]] = [
         {"name": "a", "data": {"persistentVolumeClaim": {"claimName": "ratings", "subPath": "x"}}},
