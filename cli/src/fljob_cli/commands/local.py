@@ -40,6 +40,12 @@ Profile = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Profile the first mini-batches: a table, operators.txt and trace.json."),
 ]
+Histograms = Annotated[
+    int, typer.Option(min=0, help="With --tensorboard: parameters and gradients every so many epochs; 0: never.")
+]
+AllowPipe = Annotated[
+    bool, typer.Option("--allow-pipe", help="Run the command that the manifest's dataset `files` has as its pipe.")
+]
 Tensorboard = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write events for TensorBoard; needs fljob-runtime[tensorboard]."),
@@ -111,13 +117,9 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
     profile: Profile = None,
     profile_batches: Annotated[int, typer.Option(min=1, max=10_000, help="Mini-batches that --profile looks at.")] = 50,
     tensorboard: Tensorboard = None,
-    histograms: Annotated[
-        int, typer.Option(min=0, help="With --tensorboard: parameters and gradients every so many epochs; 0: never.")
-    ] = 0,
+    histograms: Histograms = 0,
     device: Device = None,
-    allow_pipe: Annotated[
-        bool, typer.Option("--allow-pipe", help="Run the command that the manifest's dataset `files` has as its pipe.")
-    ] = False,
+    allow_pipe: AllowPipe = False,
     import_module: Imports = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
