@@ -45,7 +45,8 @@ def test_the_table_shows_passes_interval_and_cost() -> None:
 
 def test_the_figure_has_a_line_and_a_key_for_each_row() -> None:
     drawn = show.figure("AUC", show.lines("AUC", CELLS))
-    assert drawn.count("<polyline") == 2
+    assert drawn.count("<polyline") == 2 + 2  # the metric and the loss
+    assert drawn.index(">AUC</text>") < drawn.index(">Loss</text>")
     assert ">Sync</text>" in drawn
 
 

@@ -23,8 +23,9 @@ _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#
 class Line:
     """One row over all its seeds.
 
-    curve: mean of the metric after each pass; half_width: half of the last one's interval, NaN of one seed. beside: how
-    far its AUC is above that of the first line on the same examples, None where that is not looked at.
+    curve, losses: mean of the metric and of the loss after each pass; half_width: half of the last one's interval, NaN
+    of one seed. beside: how far its AUC is above that of the first line on the same examples, None where that is not
+    looked at.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Line:
     cpu_s: float
     num_bytes: float
     seeds: int
+    losses: Sequence[float] = ()
     beside: Difference | None = None
 
 
@@ -52,6 +54,7 @@ def lines(metric: str, cells: Sequence[Cell], beside: Mapping[str, Difference] |
 
 def _line(metric: str, name: str, cells: Sequence[Cell], beside: Difference | None) -> Line:
     curves = [[done.get(metric, math.nan) for done in cell.passes] for cell in cells]
+    losses = [[done.get("Loss", math.nan) for done in cell.passes] for cell in cells]
     names = set.intersection(*(set(cell.passes[-1]) for cell in cells))
     return Line(
         name=name,
@@ -62,6 +65,7 @@ def _line(metric: str, name: str, cells: Sequence[Cell], beside: Difference | No
         cpu_s=statistics.fmean(cell.cpu_s for cell in cells),
         num_bytes=statistics.fmean(cell.num_bytes for cell in cells),
         seeds=len(cells),
+        losses=[statistics.fmean(column) for column in zip(*losses, strict=True)],
         beside=beside,
     )
 
@@ -126,6 +130,7 @@ def as_json(name: str, metric: str, made: Sequence[Line], cells: Sequence[Cell])
             "row": line.name,
             "metric": metric,
             "passes": list(line.curve),
+            "losses": [None if math.isnan(value) else value for value in line.losses],
             "half_width": None if math.isnan(line.half_width) else line.half_width,
             "beside": vars(line.beside) if line.beside else None,
             "last": dict(line.last),
@@ -140,23 +145,36 @@ def as_json(name: str, metric: str, made: Sequence[Line], cells: Sequence[Cell])
 
 
 def figure(metric: str, made: Sequence[Line]) -> str:
-    """Return the curves as one SVG file: the metric after each pass, a line for each row."""
+    """Return the curves as one SVG file: the metric and the loss after each pass, a line for each row."""
     from fljob_cli.report import svg  # noqa: PLC0415 - only where it is drawn
 
-    curves = [
-        svg.Series(line.name, f"s{index}", [(float(number), value) for number, value in enumerate(line.curve, start=1)])
-        for index, line in enumerate(made)
-    ]
-    chart = svg.lines(curves, label=f"{metric} after each pass")
-    if not chart:
+    wanted = [(metric, [line.curve for line in made]), ("Loss", [line.losses for line in made])]
+    charts = [(name, chart) for name, curves in wanted if (chart := _chart(name, made, curves))]
+    if not charts:
         return ""
     style = "text{font:11px sans-serif;fill:#555}.grid{stroke:#ddd}polyline{fill:none;stroke-width:2}"
-    keys = []
-    for index, one in enumerate(curves):
+    keys, head = [], 18  # of a chart, for its name
+    below = len(charts) * (svg.HEIGHT + head)
+    for index, line in enumerate(made):
         colour = _COLOURS[index % len(_COLOURS)]
         style += f"polyline.s{index}{{stroke:{colour}}}circle.s{index}{{fill:{colour}}}"
-        at = svg.HEIGHT + 16 + 16 * index
-        keys.append(f'<circle class="s{index}" cx="70" cy="{at - 4}" r="4"/><text x="80" y="{at}">{one.name}</text>')
-    size = f'viewBox="0 0 {svg.WIDTH} {svg.HEIGHT + 16 * len(keys) + 12}"'
-    body = chart.replace(">round<", ">pass<").replace("<svg ", f'<svg width="{svg.WIDTH}" height="{svg.HEIGHT}" ', 1)
+        at = below + 16 + 16 * index
+        keys.append(f'<circle class="s{index}" cx="70" cy="{at - 4}" r="4"/><text x="80" y="{at}">{line.name}</text>')
+    body = ""
+    for number, (name, chart) in enumerate(charts):
+        top = number * (svg.HEIGHT + head)
+        place = f'<svg y="{top + head}" width="{svg.WIDTH}" height="{svg.HEIGHT}" '
+        body += f'<text x="58" y="{top + 12}">{name}</text>' + chart.replace("<svg ", place, 1)
+    size = f'viewBox="0 0 {svg.WIDTH} {below + 16 * len(keys) + 12}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{body}{"".join(keys)}</svg>\n'
+
+
+def _chart(name: str, made: Sequence[Line], curves: Sequence[Sequence[float]]) -> str:
+    """Return a chart of one number after each pass; empty text where none was measured."""
+    from fljob_cli.report import svg  # noqa: PLC0415 - only where it is drawn
+
+    series = [
+        svg.Series(line.name, f"s{index}", [(float(n), None if math.isnan(y) else y) for n, y in enumerate(curve, 1)])
+        for index, (line, curve) in enumerate(zip(made, curves, strict=True))
+    ]
+    return svg.lines(series, label=f"{name} after each pass").replace(">round<", ">pass<")
