@@ -27,6 +27,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect tests whose requirement is not met; say which must not be spread over workers."""
     unmet = {r.marker for r in REQUIREMENTS if not r.is_met()}
