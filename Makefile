@@ -22,7 +22,7 @@ run: install ## train the main job here: ten sites, one process each, with a rep
 WORKERS ?= 2
 .PHONY: test
 test: install ## run the tests, WORKERS at a time; those on a real cluster too with FLJOB_TEST_CLUSTER=1 or KUBECONFIG
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: install ## run only the tests on a real cluster (as root on Linux, or KUBECONFIG)

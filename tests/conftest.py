@@ -17,7 +17,6 @@ from support.requirements import REQUIREMENTS
 __all__ = ["cluster", "images", "jobs", "operator", "undisturbed"]  # fixtures of every folder with tests on a cluster
 
 _LEFT_OUT: collections.Counter[str] = collections.Counter()
-_ONE_WORKER = "cluster"  # there is one cluster on a machine, so all tests on it go to one worker
 
 
 def pytest_configure() -> None:
@@ -27,9 +26,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests whose requirement is not met; say which must not be spread over workers."""
+    """Deselect tests whose requirement is not met."""
     unmet = {r.marker for r in REQUIREMENTS if not r.is_met()}
     kept, dropped = [], []
     for item in items:
@@ -39,11 +37,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             dropped.append(item)
         else:
             kept.append(item)
-            if item.get_closest_marker(_ONE_WORKER):
-                item.add_marker(pytest.mark.xdist_group(_ONE_WORKER))
+            if item.get_closest_marker("cluster") and not on_cluster(item.nodeid):
+                raise pytest.UsageError(f"{item.nodeid}: belongs in tests/cluster, or its parameter is `cluster`")
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = kept
+
+
+def on_cluster(nodeid: str) -> bool:
+    """Return whether a test uses the cluster, which its name must tell: a scheduler knows no markers."""
+    return nodeid.startswith("tests/cluster/") or nodeid.endswith(("[cluster]", "-cluster]")) or "[cluster-" in nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give all tests on the cluster, of which there is one on a machine, to one worker, and the others as they come."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped] # noqa: PLC0415 - where several run
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "cluster" if on_cluster(nodeid) else nodeid
+
+    return Scheduling(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
