@@ -103,7 +103,10 @@ def find_models(source: Path, manifest: Path | None, settings: Sequence[str]) ->
 
 
 def _of_run(source: Path, job: FLJob, folders: Mapping[str, str]) -> Kept:
-    """Return the rounds that a federated run has checkpoints of, and where its sites keep their private values."""
+    """Return the rounds that a federated run has checkpoints of, and where its sites keep their private values.
+
+    Those of round 0 are a trainer's present ones, so it goes first.
+    """
     from fljob_runtime.backends.folder import RunFolder  # noqa: PLC0415 - heavy
     from fljob_runtime.checkpoints.manifest import complete_versions  # noqa: PLC0415 - heavy
     from fljob_runtime.checkpoints.saved_model import read_version  # noqa: PLC0415 - heavy
@@ -119,6 +122,8 @@ def _of_run(source: Path, job: FLJob, folders: Mapping[str, str]) -> Kept:
         versions = complete_versions(folder.checkpoint, uid)
 
     def private(local: LocalTrainer, site: str, number: int) -> ModelState:
+        if number == 0:
+            return local.initial_state().private(local.layout)  # which no site keeps: they follow from the seed
         store = PrivateStore(folder.storage(site), local.layout, job_uid=uid)
         if store.newest() and not store.newest(number):
             raise CheckpointError(f"{site} does not keep its private values of round {number} any more")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fljob_runtime.training.local import LocalTrainer
 
 
+EVERY = ".."  # round that is kept, but for round 0, the model before training, where there are others
+
+
 @dataclass(frozen=True)
 class Request:
     """What the command line asked for. site: whose private values and data are taken."""
@@ -32,7 +35,7 @@ class Request:
     source: Path
     out: Path
     form: str
-    rounds: str = ".."
+    rounds: str = EVERY
     site: str | None = None
     manifest: Path | None = None
     settings: tuple[str, ...] = ()
@@ -49,6 +52,8 @@ def export(request: Request) -> None:
 
     kept = find_models(request.source, request.manifest, request.settings)
     rounds = choose(request.rounds, sorted(kept.models), request.source)
+    if request.rounds == EVERY:
+        rounds = [number for number in rounds if number > 0] or rounds
     site = request.site or kept.job.spec.trainers[0].name
     check_site(kept.job, site)
     recorded = [f"{name}={folder}" for name, folder in kept.folders.items() if name == site]

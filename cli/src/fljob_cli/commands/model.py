@@ -67,7 +67,9 @@ def export(  # noqa: PLR0913 - a command's options are its parameters
     *,
     out: Annotated[Path, typer.Option(help="Gets a folder for each round.")],
     form: Annotated[Form, typer.Option("--format", help="onnx needs fljob-runtime[onnx].")] = Form.SAFETENSORS,
-    rounds: Annotated[str, typer.Option(help="3..8, 5, 3.. or ..8; default: all that are kept.")] = "..",
+    rounds: Annotated[
+        str, typer.Option(help="3..8, 5, 3.. or ..8; default: all that are kept, but for 0, the untrained one.")
+    ] = "..",
     site: Annotated[str | None, typer.Option(help="Whose private values go into it, where there are any.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="The FLJob of a model alone.")] = None,
     settings: Settings = None,
