@@ -57,6 +57,36 @@ class Kept:
     models: Mapping[int, Callable[[], SavedModel]]
     private: Callable[[LocalTrainer, str, int], ModelState] | None = None
 
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Return the names of the job's trainers."""
+        return tuple(trainer.name for trainer in self.job.spec.trainers)
+
+    def data(self, names: Sequence[str], *, pairs: Sequence[str] = (), root: Path | None = None) -> dict[str, Path]:
+        """Return the folders of some sites' data: given ones, else those that the run had. Raises CliError."""
+        if not pairs and root is None:
+            pairs = [f"{name}={folder}" for name, folder in self.folders.items() if name in names]
+        return sites.resolve(self.job, pairs=pairs, root=root, only=names)
+
+    def put(self, local: LocalTrainer, site: str, number: int, model: SavedModel) -> ModelState:
+        """Load a round's model into a site's trainer; return its values, the site's own ones too.
+
+        Raises LayoutError for a model that does not fit or whose private values are not known, and CheckpointError.
+        """
+        from fljob_runtime.parameters import LayoutError, Scope  # noqa: PLC0415 - heavy
+
+        model.check_fits(local.layout.model)
+        state = model.state()
+        if model.missing:
+            if self.private is None:
+                raise LayoutError(
+                    f"{model.where}: {', '.join(model.missing)} are private and stayed at the sites; evaluate the run"
+                )
+            state = state.merged(self.private(local, site, number))
+        local.keyed.begin_again(Scope.SHARED)  # rows that this round does not have
+        local.load(state)
+        return state
+
 
 def evaluate(request: Request) -> None:
     """Evaluate and print; raises CliError for rounds that are not kept, and for a model that does not fit the data."""
@@ -67,10 +97,8 @@ def evaluate(request: Request) -> None:
     rounds = choose(request.rounds, sorted(kept.models), request.source)
     for site in request.sites:
         check_site(kept.job, site)
-    names = request.sites or tuple(trainer.name for trainer in kept.job.spec.trainers)
-    recorded = [f"{name}={folder}" for name, folder in kept.folders.items() if name in names]
-    pairs = request.data if request.data or request.data_root else recorded
-    data = sites.resolve(kept.job, pairs=pairs, root=request.data_root, only=names)
+    names = request.sites or kept.sites
+    data = kept.data(names, pairs=request.data, root=request.data_root)
     with data_faults():
         sums = {name: list(_sums(kept, name, rounds, data, request.max_batches)) for name in names}
     for index, number in enumerate(rounds):
@@ -170,7 +198,6 @@ def loaded(
     from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
     from fljob_runtime import registry  # noqa: PLC0415 - heavy
     from fljob_runtime.data.first import FirstHeldOut  # noqa: PLC0415 - heavy
-    from fljob_runtime.parameters import LayoutError, Scope  # noqa: PLC0415 - heavy
     from fljob_runtime.roles.trainer_setup import local_trainer  # noqa: PLC0415 - heavy
     from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
 
@@ -181,16 +208,7 @@ def loaded(
         opened = FirstHeldOut(opened, max_batches * spec.strategy.batch_size)
     local = local_trainer(spec, TrainPlan.of(spec, site), opened)
     for number in rounds:
-        model = kept.models[number]()
-        model.check_fits(local.layout.model)
-        if model.missing:
-            if kept.private is None:
-                raise LayoutError(
-                    f"{model.where}: {', '.join(model.missing)} are private and stayed at the sites; evaluate the run"
-                )
-            local.load(kept.private(local, site, number))
-        local.keyed.begin_again(Scope.SHARED)  # rows that this round does not have
-        local.load(model.state())
+        kept.put(local, site, number, kept.models[number]())
         yield local
 
 

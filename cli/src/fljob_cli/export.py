@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fljob_api.exit_codes import ExitCode
-from fljob_cli import sites
 from fljob_cli.errors import CliError
 from fljob_cli.evaluate import Kept, choose, find_models
 from fljob_cli.train import check_site, data_faults
@@ -56,9 +55,7 @@ def export(request: Request) -> None:
         rounds = [number for number in rounds if number > 0] or rounds
     site = request.site or kept.job.spec.trainers[0].name
     check_site(kept.job, site)
-    recorded = [f"{name}={folder}" for name, folder in kept.folders.items() if name == site]
-    pairs = request.data if request.data or request.data_root else recorded
-    data = sites.resolve(kept.job, pairs=pairs, root=request.data_root, only=[site])
+    data = kept.data([site], pairs=request.data, root=request.data_root)
     with data_faults(), export_faults():
         registry.load(kept.job.spec.imports)
         opened = open_site(kept.job, site, data)
@@ -74,15 +71,11 @@ def _write(kept: Kept, local: LocalTrainer, number: int, request: Request, site:
     from fljob_runtime.training import pooled_state  # noqa: PLC0415 - heavy
 
     model: SavedModel = kept.models[number]()
-    model.check_fits(local.layout.model)
-    state = model.state()
-    if model.missing:
-        if kept.private is None or request.site is None:
-            raise ExportError(
-                f"{', '.join(model.missing)} are private, each site has its own: --site NAME, of the run's folder"
-            )
-        state = state.merged(kept.private(local, site, number))
-    local.load(state)
+    if model.missing and (kept.private is None or request.site is None):
+        raise ExportError(
+            f"{', '.join(model.missing)} are private, each site has its own: --site NAME, of the run's folder"
+        )
+    state = kept.put(local, site, number, model)
     spec, folder = kept.job.spec, request.out / str(number)
     about = {
         "job": kept.job.metadata.name,

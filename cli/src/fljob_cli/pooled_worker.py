@@ -19,9 +19,8 @@ from fljob_runtime import registry
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.examples import SiteData
 from fljob_runtime.roles.progress_view import named
-from fljob_runtime.roles.trainer_setup import begun, local_trainer
+from fljob_runtime.roles.trainer_setup import single_trainer
 from fljob_runtime.rounds.history import headline
-from fljob_runtime.training.local import TrainPlan
 from fljob_runtime.training.pooled import PooledData, train_pooled
 
 _NICE = 10
@@ -53,7 +52,7 @@ def main(config: Path) -> None:
     os.nice(_NICE)
     torch.set_num_threads(1)
     value, job, data = read_config(config)
-    trainer = begun(local_trainer(job.spec, TrainPlan.of(job.spec, "pooled"), data), job.spec)
+    trainer = single_trainer(job.spec, "pooled", data)
     for number, metrics in enumerate(
         train_pooled(trainer, value["passes"], job.spec.strategy.local_epochs or 1), start=1
     ):

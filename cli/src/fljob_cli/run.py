@@ -76,13 +76,12 @@ def _check_initial_values(job: FLJob, data: Mapping[str, Path]) -> None:
     from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
     from fljob_cli.train import data_faults  # noqa: PLC0415 - it needs this module
     from fljob_runtime import registry  # noqa: PLC0415 - heavy
-    from fljob_runtime.roles.trainer_setup import begun, local_trainer  # noqa: PLC0415 - heavy
-    from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.trainer_setup import single_trainer  # noqa: PLC0415 - heavy
 
     site = job.spec.trainers[0].name
     with data_faults():
         registry.load(job.spec.imports)
-        begun(local_trainer(job.spec, TrainPlan.of(job.spec, site), open_site(job, site, data)), job.spec)
+        single_trainer(job.spec, site, open_site(job, site, data))
 
 
 class _Follower:

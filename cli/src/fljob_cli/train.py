@@ -129,8 +129,7 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
 
     from fljob_cli.pooled_worker import open_pooled, open_site  # noqa: PLC0415 - heavy
     from fljob_runtime import registry  # noqa: PLC0415 - heavy
-    from fljob_runtime.roles.trainer_setup import begun, local_trainer  # noqa: PLC0415 - heavy
-    from fljob_runtime.training.local import TrainPlan  # noqa: PLC0415 - heavy
+    from fljob_runtime.roles.trainer_setup import single_trainer  # noqa: PLC0415 - heavy
     from fljob_runtime.training.pooled import PooledTraining  # noqa: PLC0415 - heavy
 
     torch.set_num_threads(request.threads)
@@ -142,8 +141,8 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
             opened: SiteData = open_pooled(job, data, allow_pipe=allow)
         else:
             opened = open_site(job, request.site, data, allow_pipe=allow)
-        trainer = local_trainer(job.spec, TrainPlan.of(job.spec, request.site or POOLED), opened)
-        return PooledTraining(begun(trainer, job.spec), job.spec.strategy.local_epochs or 1)
+        trainer = single_trainer(job.spec, request.site or POOLED, opened)
+        return PooledTraining(trainer, job.spec.strategy.local_epochs or 1)
 
 
 def _load(training: PooledTraining, state: Path) -> None:

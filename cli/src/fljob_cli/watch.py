@@ -37,12 +37,12 @@ class Wanted:
 
     def check(self) -> None:
         """Raise CliError for what cannot be had."""
-        from fljob_runtime.training.board import BoardError, check_installed  # noqa: PLC0415 - heavy
-
         if self.tensorboard is None:
             if self.histograms:
                 raise CliError("--histograms: are for TensorBoard; say where: --tensorboard DIR")
             return
+        from fljob_runtime.training.board import BoardError, check_installed  # noqa: PLC0415 - heavy
+
         try:
             check_installed()
         except BoardError as error:
@@ -78,21 +78,21 @@ class Watch:
             self._board.close()
 
     def _profile(self) -> Profiling | None:
-        from fljob_runtime.training.profiling import Profiling  # noqa: PLC0415 - heavy
-
         folder, device = self._wanted.profile, self._training.trainer.plan.compute.device
         if folder is None:
             return None
+        from fljob_runtime.training.profiling import Profiling  # noqa: PLC0415 - heavy
+
         try:
             return Profiling(folder, self._wanted.profile_batches, device)
         except OSError as error:
             raise CliError(f"--profile {folder}: {error.strerror}; choose another folder") from error
 
     def _events(self) -> Board | None:
-        from fljob_runtime.training.board import Board, BoardError  # noqa: PLC0415 - heavy
-
         if self._wanted.tensorboard is None:
             return None
+        from fljob_runtime.training.board import Board, BoardError  # noqa: PLC0415 - heavy
+
         try:
             return Board(self._wanted.tensorboard, self._training, self._wanted.histograms)
         except BoardError as error:
@@ -108,8 +108,6 @@ class Watch:
 
     def _say_profile(self, profiling: Profiling) -> None:
         """Show the dearest operators, once."""
-        if self._wanted.profile is None:
-            return
         self._console.print(f"\n{profiling.batches} mini-batches profiled: {self._wanted.profile}", soft_wrap=True)
         self._console.print(profiling.table(_SHOWN) + "\n", soft_wrap=True, markup=False)
         self._profiling = None

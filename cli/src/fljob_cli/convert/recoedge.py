@@ -192,20 +192,17 @@ class _Job:
 
     def seed(self) -> int:
         """Return the seed of the data, or the first of the others."""
-        seeds = (self._given(key.removesuffix("_seed")) for key in SEEDS)
+        seeds = (self._given(key) for key in SEEDS)
         return next((seed for seed in seeds if seed is not None), 0)
 
     def own_seeds(self) -> dict[str, int]:
         """Return spec.seeds: those that are not the seed of the data."""
-        given = {field: self._given(key.removesuffix("_seed")) for key, field in SEEDS.items()}
+        given = {field: self._given(key) for key, field in SEEDS.items()}
         return {field: seed for field, seed in given.items() if seed is not None and seed != self.seed()}
 
     def _given(self, name: str) -> int | None:
-        found = (self.source.get(key) for key in self._seed_keys(name))
+        found = (self.source.get(f"{section}.{name}") for section in ("random", f"{self.section}.config"))
         return next((seed for seed in found if seed is not None), None)
-
-    def _seed_keys(self, name: str) -> tuple[str, str]:
-        return f"random.{name}_seed", f"{self.section}.config.{name}_seed"
 
 
 def convert(

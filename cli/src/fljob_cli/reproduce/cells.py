@@ -6,7 +6,6 @@ its own.
 
 from __future__ import annotations
 
-import copy
 import json
 import resource
 import shutil
@@ -24,6 +23,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fljob_api.exit_codes import ExitCode
+from fljob_api.fljob import FLJob
 from fljob_cli.errors import CliError
 from fljob_cli.overrides import apply_overrides
 from fljob_cli.reproduce.tables import How, Row, Setup, Table
@@ -148,15 +148,12 @@ class Bench:
         volumes = {"data": {"persistentVolumeClaim": {"claimName": "data"}}} if self.data else {}
         spec = {
             "optimizer": {"name": "Adam", "learningRate": "0.005"},
-            **copy.deepcopy(dict(self.setup.spec)),
+            **self.setup.spec,
             "rounds": rounds,
             "seed": seed,
             "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}, "everyRounds": rounds},
             "trainers": [{"name": name, **volumes} for name in sites],
         }
-        if row.cut:
-            batches = self._mean_samples(spec, sites) / spec["strategy"]["batchSize"]
-            spec["strategy"]["innerSteps"] = max(1, round(batches / row.rounds_per_pass))
         if row.before:
             places = [str(self._place(row, seed) / f"before-{index}") for index in range(len(row.before))]
             taken = [[dict(one) for one in before.parameters] for before in row.before]
@@ -164,20 +161,21 @@ class Bench:
                 {"path": path, "parameters": parameters} for path, parameters in zip(places, taken, strict=True)
             ]
         whole = {"apiVersion": _API, "kind": "FLJob", "metadata": {"name": self.table.name}, "spec": spec}
-        return apply_overrides(whole, [f"spec.{path}={value}" for path, value in row.settings.items()])
+        made = apply_overrides(whole, [f"spec.{path}={value}" for path, value in row.settings.items()])
+        if row.cut:
+            made["spec"]["strategy"]["innerSteps"] = self._steps(FLJob.from_dict(made), row.rounds_per_pass)
+        return made
 
-    def _mean_samples(self, spec: Mapping[str, Any], sites: Sequence[str]) -> float:
-        """Return how many training samples a site has, on average."""
+    def _steps(self, job: FLJob, rounds_per_pass: int) -> int:
+        """Return how many mini-batches a round is, of which there are so many in a pass over an average site's data."""
+        from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
         from fljob_runtime import registry  # noqa: PLC0415 - heavy
-        from fljob_runtime.data.datasets import OpenRequest, open_dataset  # noqa: PLC0415 - heavy
 
-        registry.load()
-
-        def samples(index: int, site: str) -> int:
-            request = OpenRequest(site, index, len(sites), spec["seed"], self.data / site if self.data else None)
-            return open_dataset(spec["dataset"]["name"], spec["dataset"].get("parameters", {}), request).num_samples
-
-        return statistics.fmean(samples(index, site) for index, site in enumerate(sites))
+        registry.load(job.spec.imports)
+        names = [trainer.name for trainer in job.spec.trainers]
+        folders = {name: self.data / name for name in names} if self.data else {}
+        samples = statistics.fmean(open_site(job, name, folders).num_samples for name in names)
+        return max(1, round(samples / job.spec.strategy.batch_size / rounds_per_pass))
 
     def _federated(self, place: Path, row: Row, manifest: Mapping[str, Any]) -> tuple[list[dict[str, float]], int]:
         shutil.rmtree(place / "run", ignore_errors=True)

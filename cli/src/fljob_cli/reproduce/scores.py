@@ -10,18 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fljob_cli import sites
 from fljob_cli.evaluate import choose, find_models, loaded
 
 
 def main(run: Path, file: Path) -> None:
     """Predict and write."""
     kept = find_models(run, None, ())
-    names = [trainer.name for trainer in kept.job.spec.trainers]
-    recorded = [f"{name}={folder}" for name, folder in kept.folders.items()]
-    data = sites.resolve(kept.job, pairs=recorded, root=None, only=names)
+    data = kept.data(kept.sites)
     rounds = choose("", sorted(kept.models), run)
-    np.save(file, np.concatenate([local.known() for name in names for local in loaded(kept, name, rounds, data)]))
+    np.save(file, np.concatenate([local.known() for name in kept.sites for local in loaded(kept, name, rounds, data)]))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from fljob_api.fljob import FLJob
 from fljob_cli.pooled_worker import read_config
 from fljob_cli.train import write_epoch
 from fljob_runtime.roles.progress_view import named
-from fljob_runtime.roles.trainer_setup import begun, local_trainer
-from fljob_runtime.training.local import TrainPlan
+from fljob_runtime.roles.trainer_setup import single_trainer
 from fljob_runtime.training.pooled import PooledData, train_pooled
 
 
@@ -27,7 +26,7 @@ def main(config: Path) -> None:
     value, job, every = read_config(config)
     site = value["site"]
     data = PooledData([every.parts[_index(job, site)]], tested=every.parts) if site else every
-    trainer = begun(local_trainer(job.spec, TrainPlan.of(job.spec, site or "pooled"), data), job.spec)
+    trainer = single_trainer(job.spec, site or "pooled", data)
     told: dict[str, float] = {}
     for metrics in train_pooled(trainer, value["passes"]):
         told = named(metrics)

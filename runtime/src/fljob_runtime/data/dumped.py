@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from fljob_runtime.data.errors import DataError
 
@@ -78,9 +79,7 @@ def tensor_shapes(folder: Path) -> dict[str, list[int]]:
     if not path.exists():
         return {}
     try:
-        with path.open("rb") as file:
-            length = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
-            header = json.loads(file.read(length))
-        return {name: list(told["shape"]) for name, told in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(path, framework="np") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict
+    except (OSError, SafetensorError) as error:
         raise DataError(path, f"no safetensors file: {error}") from error

@@ -50,9 +50,9 @@ def open_data(config: JobConfig, trainer: str, folder: Path | None) -> SiteData:
 
 
 def make_local(config: JobConfig, trainer: str, data: SiteData) -> LocalTrainer:
-    """Make the model at its initial values; raises as `local_trainer` and `begun` do."""
+    """Make the model at its initial values; raises as `local_trainer` and `_begun` do."""
     made = local_trainer(config.spec, federated_plan(config.spec, trainer), data)
-    return begun(made, config.spec, in_cluster=config.kubernetes is not None)
+    return _begun(made, config.spec, in_cluster=config.kubernetes is not None)
 
 
 def federated_plan(spec: FLJobSpec, trainer: str) -> TrainPlan:
@@ -73,7 +73,12 @@ def _on_cpu_only(strategy: StrategySpec) -> str:
     return f"{strategy.name} corrects each step by the values" if corrects else ""
 
 
-def begun(local: LocalTrainer, spec: FLJobSpec, *, in_cluster: bool = False) -> LocalTrainer:
+def single_trainer(spec: FLJobSpec, client: str, data: SiteData) -> LocalTrainer:
+    """Make a client that trains in one place, at its initial values; raises as `local_trainer` and `_begun` do."""
+    return _begun(local_trainer(spec, TrainPlan.of(spec, client), data), spec)
+
+
+def _begun(local: LocalTrainer, spec: FLJobSpec, *, in_cluster: bool = False) -> LocalTrainer:
     """Give a new client the values that spec.initialValues names; raises LayoutError or DataError."""
     given = spec.initial_values
     root = Path(names.INITIAL_DIR) if in_cluster else Path()

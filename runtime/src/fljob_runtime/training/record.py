@@ -95,10 +95,8 @@ class TrainRecord:
             raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
 
     def _keep(self, outputs: Tensor, targets: Tensor) -> None:
-        if (
-            self._waiting and outputs.shape[1:] != self._waiting[0][0].shape[1:]
-        ):  # candidates, of which each batch has its own
-            self._measured()
+        if self._waiting and outputs.shape[1:] != self._waiting[0][0].shape[1:]:
+            self._measured()  # of candidates each batch has its own
         self._waiting.append((outputs, targets))
         self._size += outputs.numel()
         if self._size >= _MEASURED_AT_A_TIME:
