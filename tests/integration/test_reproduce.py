@@ -23,8 +23,8 @@ TABLE = Table(
 )
 
 
-def reproduce(out: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    command.reproduce(command.Request("small", None, out, quick=True, seeds=(), json_output=True))
+def reproduce(out: Path, capsys: pytest.CaptureFixture[str], *rows: str) -> dict[str, Any]:
+    command.reproduce(command.Request("small", None, out, quick=True, seeds=(), json_output=True, rows=rows))
     value: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return value
 
@@ -45,3 +45,5 @@ def test_a_comparison_is_whole_and_goes_on_where_it_stopped(
     assert [row["passes"] for row in again["rows"]] == [row["passes"] for row in first["rows"]]
     walls = [{run["row"] + run["site"]: run["wall_s"] for run in made["runs"]} for made in (first, again)]
     assert {name for name, wall in walls[1].items() if wall != walls[0][name]} == {"Sync"}
+    only = reproduce(tmp_path, capsys, "Sync")
+    assert [row["row"] for row in only["rows"]] == ["Sync"]

@@ -81,6 +81,12 @@ def test_an_unknown_comparison_is_refused_with_those_there_are() -> None:
         reproduce(Request("ncf", None, None, quick=True, seeds=(), json_output=False))
 
 
+def test_an_unknown_row_is_refused_with_those_there_are() -> None:
+    request = Request("ncf-central", None, None, quick=True, seeds=(), json_output=False, rows=("pooled", "Ascync"))
+    with pytest.raises(CliError, match="no row 'Ascync'; there are pooled, pooled, pre-trained, Sync, Async"):
+        reproduce(request)
+
+
 def test_published_data_must_be_named() -> None:
     with pytest.raises(CliError, match="--source DIR"):
         Bench(NCF_FL_PS, NCF_FL_PS.full, Path("nowhere")).prepare(None)

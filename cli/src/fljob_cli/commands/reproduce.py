@@ -26,6 +26,9 @@ def reproduce(  # noqa: PLR0913 - an option each
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="On generated data, in under two minutes.")] = False,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds to run, one option each; default: the table's.")] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Rows to run and show, one option each; default: all.")
+    ] = None,
     importing: Annotated[
         str, typer.Option(metavar="ARGS", help="Arguments of `fljob data import` instead of the table's own.")
     ] = "",
@@ -41,6 +44,8 @@ def reproduce(  # noqa: PLR0913 - an option each
 
       fljob reproduce ncf-fl-ps --source ml-1m --out ncf
 
+      fljob reproduce ncf-central --source ml-1m --row pooled --row Async --seed 0
+
       fljob reproduce gru4rec-fedavg --source train.txt --importing "--test test.txt --sites 4"
     """
     from fljob_cli.reproduce.command import Request, list_tables  # noqa: PLC0415 - heavy
@@ -50,4 +55,4 @@ def reproduce(  # noqa: PLR0913 - an option each
     if table is None:
         list_tables(as_json=as_json)
         return
-    run(Request(table, source, out, quick, tuple(seed or ()), as_json, importing))
+    run(Request(table, source, out, quick, tuple(seed or ()), as_json, importing, tuple(row or ())))

@@ -21,7 +21,10 @@ from fljob_cli.reproduce.tables import ALL, How, Setup, Table
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; no seeds: the table's own; importing: arguments instead of the table's."""
+    """What the user asked for; no seeds: the table's own; importing: arguments instead of the table's.
+
+    rows: names of those to run and to show, of which the first is what others are held against; none: all.
+    """
 
     name: str
     source: Path | None
@@ -30,6 +33,7 @@ class Request:
     seeds: Sequence[int]
     json_output: bool
     importing: str = ""
+    rows: Sequence[str] = ()
 
 
 def list_tables(*, as_json: bool) -> None:
@@ -46,7 +50,7 @@ def reproduce(request: Request) -> None:
     """Run what is missing, and print the whole table; raises CliError."""
     if request.name not in ALL:
         raise CliError(f"no comparison {request.name!r}; there are {', '.join(ALL)}")
-    table = ALL[request.name]
+    table = _only(ALL[request.name], request.rows)
     setup = table.quick if request.quick else table.full
     if request.importing and setup.importing:
         setup = replace(setup, importing=(setup.importing[0], *shlex.split(request.importing)))
@@ -69,6 +73,15 @@ def reproduce(request: Request) -> None:
     console.print(table.title, style="bold")
     console.print(show.terminal(setup.metric, made, setup.also))
     console.print(f"{words}\n{out / 'table.md'}  {out / 'table.json'}  {out / 'figure.svg'}", style="dim")
+
+
+def _only(table: Table, names: Sequence[str]) -> Table:
+    """Return the table with these rows alone, all if none is named; raises CliError for a name that it has not."""
+    known = [row.name for row in table.rows]
+    for name in names:
+        if name not in known:
+            raise CliError(f"{table.name} has no row {name!r}; there are {', '.join(known)}")
+    return replace(table, rows=[row for row in table.rows if row.name in names or not names])
 
 
 def _run(bench: Bench, sites: Sequence[str], seeds: Sequence[int]) -> list[Cell]:

@@ -6,7 +6,7 @@ Each has a quick form on generated data, which shows that everything works and n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -172,7 +172,7 @@ NCF_CENTRAL = Table(
         Row("pooled", How.POOLED, {"optimizer.learningRate": "0.001"}),
         PRE_TRAINED,
         Row("Sync", settings={"strategy.mode": "Sync", "optimizer.learningRate": "0.005"}),
-        MODES[2],
+        replace(MODES[2], settings={**MODES[2].settings, "strategy.batchSize": "512"}),
     ),
     full=Setup(
         spec={
