@@ -179,10 +179,13 @@ def report(bench: Bench, megabytes: int, plain: bool, folds: list[tuple[float, f
         print(f"{name:12} {megabytes / medians[name]:7.0f} {spread:>15} {cpu:11.2f} {bare / medians[name]:8.2f}")
     both = bare / (medians["push"] + medians["commit"])
     print(f"push and commit together: {both:.2f} of the bare stream's speed")
+    there_and_back = 2 * bare / (medians["push"] + medians["commit"] + medians["pull"])
+    print(f"push, commit and pull together: {there_and_back:.2f} of two bare streams' speed")
     fold = statistics.median(theirs / ours for ours, theirs in folds)
     speed = FOLDED * megabytes / statistics.median(ours for ours, _ in folds)
     print(f"fold of {FOLDED} updates: {speed:.0f} MiB/s of CPU, {fold:.2f} of torch's float64 accumulator")
     line = {"bench": "server_stream", "megabytes": megabytes, "plain": plain, "seconds": medians, "ratio": both}
+    line["there_and_back"] = there_and_back
     line |= {"cpu_s": {name: statistics.median(values) for name, values in bench.cpu.items()}, "fold_ratio": fold}
     json.dump(line, sys.stdout)
     print()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+import pytest
 
 from fljob_runtime.parameters import Float32Array
+from fljob_runtime.server import fold
 from fljob_runtime.server.fold import fold_dense, fold_rows
 from fljob_runtime.server.staging import StagedRows
 
@@ -32,6 +36,16 @@ def test_dense_mean_is_the_same_however_the_vector_is_cut() -> None:
     weights = [3.0, 7.0, 11.0]
     parts = [fold_dense([v[cut] for v in vectors], weights) for cut in (slice(0, 12_345), slice(12_345, None))]
     assert np.array_equal(np.concatenate(parts), fold_dense(vectors, weights))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_dense_mean_is_the_same_by_several_threads(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = [np.random.default_rng(seed).normal(size=200_003).astype(np.float32) for seed in range(count)]
+    weights = [3.0, 7.0, 11.0][:count]
+    alone = fold_dense(vectors, weights)
+    monkeypatch.setattr(fold, "_PART_ELEMENTS", 50_000)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert np.array_equal(fold_dense(vectors, weights), alone)
 
 
 def test_row_is_averaged_over_those_who_touched_it() -> None:
