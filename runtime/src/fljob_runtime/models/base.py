@@ -29,11 +29,14 @@ class RecommenderModel(nn.Module, ABC):
     """Base of all models. TABLES: parameter name -> the column whose ids address its rows.
 
     task: what it is trained for. evaluation_batch: examples that are evaluated at a time, as memory allows.
+    by_row: whether its tables are read in no other way than by embeddings that are asked for the ids of these columns;
+    then a round keeps gradients and optimizer state of the rows of its own examples only.
     """
 
     TABLES: ClassVar[Mapping[str, str]] = {}
     task: Task = Clicks()
     evaluation_batch = 16_384
+    by_row = False
 
     def logits(self, batch: Batch) -> Tensor:
         """Score examples of a click: columns [B, ...] -> logits [B] float32."""

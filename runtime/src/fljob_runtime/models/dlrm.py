@@ -88,6 +88,8 @@ class DlrmParameters(ParametersModel):
 class Dlrm(RecommenderModel):
     """Score by a tower over the interactions of the ids' embeddings and what another tower makes of the numbers."""
 
+    by_row = True
+
     def __init__(self, parameters: DlrmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
         self.task = Clicks(parameters.positive_weight, parameters.squared_error)

@@ -35,6 +35,8 @@ class DeepFmParameters(FmParameters):
 class Fm(RecommenderModel):
     """Score by a bias, a weight for each id and number, and the products of all pairs of the fields' embeddings."""
 
+    by_row = True
+
     def __init__(self, parameters: FmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
         self.ids = tuple(schema.ids)

@@ -72,6 +72,7 @@ class Gru4Rec(SequenceModel):
     """Item embeddings, layers of gated recurrent units, a product with a vector of each item."""
 
     TABLES: ClassVar = {"embedding.weight": SequenceModel.COLUMN}
+    by_row = True  # where it is tied, it is no table
 
     def __init__(self, parameters: Gru4RecParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__(schema)

@@ -30,6 +30,7 @@ class MfParameters(ParametersModel):
 class Mf(RecommenderModel):
     """Score a (user, item) pair by bias + user bias + item bias + product of the vectors."""
 
+    by_row = True
     TABLES: ClassVar = {
         "user_embedding.weight": "user",
         "user_bias.weight": "user",

@@ -34,6 +34,8 @@ class MlpParameters(ParametersModel):
 class Mlp(RecommenderModel):
     """Score by a tower over the embeddings of all ids and all numbers, and by weights of their own."""
 
+    by_row = True
+
     def __init__(self, parameters: MlpParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
         self.ids, self.features, self.wide = tuple(schema.ids), tuple(schema.features), parameters.wide

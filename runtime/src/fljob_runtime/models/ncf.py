@@ -51,6 +51,7 @@ class NcfParameters(ParametersModel):
 class Ncf(RecommenderModel):
     """Score a (user, item) pair by a product of embeddings (GMF), a tower over them (MLP), or both (NeuMF)."""
 
+    by_row = True
     TABLES: ClassVar = {
         "user_embedding.gmf.weight": "user",
         "item_embedding.gmf.weight": "item",

@@ -35,6 +35,7 @@ class YoutubeDnnParameters(ParametersModel):
 class YoutubeDnn(SequenceModel):
     """The mean of what came, a tower, a product with a vector of each item."""
 
+    by_row = True
     TABLES: ClassVar = {"embedding.weight": SequenceModel.COLUMN}
 
     def __init__(self, parameters: YoutubeDnnParameters, schema: Schema, generator: torch.Generator) -> None:

@@ -36,6 +36,7 @@ from fljob_runtime.parameters import (
 from fljob_runtime.registry import NoParameters
 from fljob_runtime.schema import PADDING
 from fljob_runtime.training.compute import Compute
+from fljob_runtime.training.few_rows import few_rows
 from fljob_runtime.training.measures import joined, measure_of
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
@@ -185,7 +186,6 @@ class LocalTrainer:
         """
         examples = self.round_examples(train_round)
         rate = self.plan.rate(train_round)
-        optimizer = self.plan.optimizer.make(self.model.parameters(), rate)
         touched, weights = {}, {}
         for name in self._tables:
             counts = self._counts(name, [examples])
@@ -193,7 +193,9 @@ class LocalTrainer:
             weights[name] = counts[touched[name]].astype(np.float64)
         rule = self.plan.algorithm.begin(self._start(touched, rate))
         record = self.record(train_round, len(examples), on_progress)
-        metrics = self.fit(examples, optimizer, record, self._correction(rule) if rule else None)
+        with few_rows(self.model, {} if rule else touched):  # a rule corrects whole gradients
+            optimizer = self.plan.optimizer.make(self.model.parameters(), rate)
+            metrics = self.fit(examples, optimizer, record, self._correction(rule) if rule else None)
         if rule is not None:
             rule.end(math.ceil(len(examples) / self.plan.batch_size))
         self._round_cache = None

@@ -30,7 +30,7 @@ from fljob_runtime.schema import PADDING
 
 # Arrays of whole blocks fill the processor's vectors. What is left of others goes through other instructions in torch's
 # fused optimizers, which round otherwise in the last bit, so that a row's place would show.
-_BLOCK_ROWS = 64
+BLOCK_ROWS = 64
 _NO_WEIGHTS: Float64Array = np.empty(0, np.float64)
 
 
@@ -155,8 +155,8 @@ class KeyedTables:
         had, width = weight.shape
         if rows <= had:
             return
-        blocks = -(-max(rows, had + had // 4) // _BLOCK_ROWS)
-        wider = torch.zeros(blocks * _BLOCK_ROWS, width)
+        blocks = -(-max(rows, had + had // 4) // BLOCK_ROWS)
+        wider = torch.zeros(blocks * BLOCK_ROWS, width)
         wider[:had] = weight.data
         weight.data, weight.grad = wider, None
         self._modules[table].num_embeddings = len(wider)  # type: ignore[assignment]  # not a module, whatever nn says
