@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.examples import Examples, HeldOut, Positives, SiteData, pairs, shuffled
+from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, pairs, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
-from fljob_runtime.data.numbering import num_distinct
+from fljob_runtime.data.numbering import grouped, num_distinct
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
@@ -115,10 +114,11 @@ def import_movielens(
     if partition == "zip" and not data.zip_codes:
         raise DataError("--partition zip", f"{source} has no zip codes of users; take equal or none")
     names, membership = np.unique(_partition(data, partition, num_sites), return_inverse=True)
+    members, rows = grouped(membership, len(names)), grouped(membership[data.users], len(names))
     sites = {}
     for index, name in enumerate(names.tolist()):
         on_progress(name)
-        sites[name] = _site(data, name, membership == index)
+        sites[name] = _site(data, name, members[index], rows[index])
     write_sites(out, sites)
     return ImportReport({name: read_manifest(out / name) for name in sites})
 
@@ -131,8 +131,8 @@ def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:
     return ["site-0"] * data.num_users
 
 
-def _site(data: LeaveOneOut, name: str, is_member: NDArray[np.bool_]) -> tuple[SiteManifest, SiteTables]:
-    members, mine = np.flatnonzero(is_member), np.flatnonzero(is_member[data.users])
+def _site(data: LeaveOneOut, name: str, members: Ids, mine: Ids) -> tuple[SiteManifest, SiteTables]:
+    """Return what a site gets. members: its users; mine: its rows of the training positives; both ascending."""
     trained = {"user": data.users[mine], "item": data.items[mine]}
     negatives = data.negatives[members]  # [U, 99]
     items = np.concatenate([data.test_items[members][:, None], negatives], 1)  # [U, 100]

@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.numbering import first_of_each, has_twice, latest_of_each, numbered
+from fljob_runtime.data.numbering import first_of_each, latest_of_each, numbered, twice
 from fljob_runtime.data.whole_numbers import plain_rows
 
 Ids = NDArray[np.int64]
 NUM_NEGATIVES = 99
+_DRAWS = 160  # of a user at first: enough who has rated up to a third of all items
+_DRAWN_PAIRS = 1 << 20  # of users and items at a time, so that what is known of each stays in the cache
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,13 @@ def _whole(text: str, path: Path, line: int, column: str) -> int:
     return value
 
 
-def _refuse_twice(path: Path, pairs: NDArray[np.int64]) -> None:
-    """Refuse a (user, item) pair that is there twice: held out and trained on, it would flatter every metric."""
-    if not has_twice(pairs[:, 0], pairs[:, 1]):
-        return
-    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    user, item = ordered[np.flatnonzero((np.diff(ordered, axis=0) == 0).all(1))[0]]
-    raise DataError(path, f"user {user} has item {item} twice")
+def _refuse_twice(path: Path, users: Ids, items: Ids, names: tuple[Ids, Ids]) -> None:
+    """Refuse a (user, item) pair that is there twice: held out and trained on, it would flatter every metric.
+
+    users, items: by their place in `names`.
+    """
+    if pair := twice(users, items):
+        raise DataError(path, f"user {names[0][pair[0]]} has item {names[1][pair[1]]} twice")
 
 
 def _zip_codes(path: Path, separator: str) -> dict[int, str]:
@@ -152,12 +154,14 @@ def _read_ncf(ncf: Path, name: str, users_folder: Path | None, seed: int) -> Lea
         raise DataError(test_path, "users are not 0, 1, 2, …", column="user")
     if train[:, 0].max() >= num_users or train[:, :2].min() < 0:
         raise DataError(train_path, f"a user or item id is out of range (there are {num_users} users)")
-    _refuse_twice(train_path, np.concatenate([train[:, :2], test]))
+    user_ids, user = numbered(np.concatenate([train[:, 0], test[:, 0]]))
+    item_ids, item = numbered(np.concatenate([train[:, 1], test[:, 1]]))
+    _refuse_twice(train_path, user, item, (user_ids, item_ids))
     zips = _zips(users_folder, num_users) if users_folder is not None else ()
     num_items = int(max(train[:, 1].max(), test[:, 1].max())) + 1
     if negative_path is None:
         users, items = np.concatenate([train[:, :2], test]).T
-        negatives = _draw_negatives(users, items, num_users, num_items, seed)
+        negatives = draw_negatives(users, items, num_users, num_items, seed)
     else:
         negatives = _read_negatives(negative_path, test)
         num_items = max(num_items, int(negatives.max()) + 1)
@@ -190,7 +194,7 @@ def _read_lists(folder: Path, seed: int) -> LeaveOneOut:
     keys = user * len(item_ids) + item
     once = np.sort(np.unique(keys, return_index=True)[1])
     kept = once[~np.isin(keys[once], keys[last])]  # what is held out may be in train.txt, too
-    negatives = _draw_negatives(user, item, len(user_ids), len(item_ids), seed)
+    negatives = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
     return LeaveOneOut(
         user[kept],
         item[kept],
@@ -237,35 +241,56 @@ def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None,
     """Hold out each user's latest rating (ties: the later line); number items by first appearance, as NCF does."""
     path = _require(folder, ratings)
     rows = _integers(path, separator, ("user", "item", "rating", "timestamp"))
-    _refuse_twice(path, rows[:, :2])
     codes = _zip_codes(_require(folder, users), separator or "|")
     user_ids, user = numbered(rows[:, 0])
     unknown = [int(u) for u in user_ids if int(u) not in codes]
     if unknown:
         raise DataError(folder / users, f"no line for user {unknown[0]}, who has ratings")
     item_ids, place = numbered(rows[:, 1])
+    _refuse_twice(path, user, place, (user_ids, item_ids))
     rank = np.empty(len(item_ids), np.int64)
     rank[np.argsort(first_of_each(place, len(item_ids)))] = np.arange(len(item_ids))
     item = rank[place]
     last = latest_of_each(user, rows[:, 3], len(user_ids))
     keep = np.ones(len(rows), bool)
     keep[last] = False
-    negatives = _draw_negatives(user, item, len(user_ids), len(item_ids), seed)
+    negatives = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
     zips = tuple(codes[int(u)] for u in user_ids)
     return LeaveOneOut(user[keep], item[keep], item[last], negatives, zips, len(item_ids), published_negatives=False)
 
 
-def _draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed: int) -> Ids:
-    """Draw 99 distinct items per user that the user never rated; -1 where a user has fewer such items."""
+def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed: int) -> Ids:
+    """Draw 99 distinct items per user that the user never rated; -1 where a user has fewer such items.
+
+    Items are drawn one after the other and those that do not count are passed over; a user who has rated so many that
+    it takes too long chooses among the others.
+    """
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, num_users])))
     negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
     order = np.argsort(users, kind="stable")
     borders = np.searchsorted(users[order], np.arange(num_users + 1))
-    items = items[order]
-    for user in range(num_users):
-        free = np.ones(num_items, bool)
-        free[items[borders[user] : borders[user + 1]]] = False
-        candidates = np.flatnonzero(free)
-        chosen = rng.choice(candidates, min(NUM_NEGATIVES, len(candidates)), replace=False, shuffle=False)
-        negatives[user, : len(chosen)] = chosen
+    users, items = users[order], items[order]
+    block = max(1, _DRAWN_PAIRS // num_items)
+    for start in range(0, num_users, block):
+        stop = min(start + block, num_users)
+        mine = slice(borders[start], borders[stop])
+        free = np.ones((stop - start, num_items), np.bool_)
+        free[users[mine] - start, items[mine]] = False
+        drawn = rng.integers(0, num_items, (stop - start, _DRAWS))  # [B, T]
+        counts = free[np.arange(stop - start)[:, None], drawn] & _first_times(drawn, num_items)
+        nth = counts.cumsum(1)
+        full = nth[:, -1] >= NUM_NEGATIVES
+        negatives[start:stop][full] = drawn[full][(counts & (nth <= NUM_NEGATIVES))[full]].reshape(-1, NUM_NEGATIVES)
+        for row in np.flatnonzero(~full):
+            candidates = np.flatnonzero(free[row])
+            chosen = rng.choice(candidates, min(NUM_NEGATIVES, len(candidates)), replace=False, shuffle=False)
+            negatives[start + row, : len(chosen)] = chosen
     return negatives
+
+
+def _first_times(drawn: Ids, num_items: int) -> NDArray[np.bool_]:
+    """Return where in its row a number comes first. drawn: [B, T] of 0 to num_items - 1."""
+    rows, times = np.arange(len(drawn))[:, None], np.arange(drawn.shape[1], dtype=np.int16)
+    first = np.empty((len(drawn), num_items), np.int16)
+    first[rows, drawn[:, ::-1]] = times[::-1]  # of several the last assignment stays
+    return np.equal(first[rows, drawn], times)

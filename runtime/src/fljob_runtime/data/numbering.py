@@ -29,6 +29,13 @@ def numbered(ids: Ids) -> tuple[Ids, Ids]:
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[ids]
 
 
+def grouped(numbers: Ids, count: int) -> list[Ids]:
+    """Return where each of the numbers 0 to count - 1 stands, ascending."""
+    small = numbers.astype(np.uint16) if count <= 1 << 16 else numbers  # numpy sorts these in time of their number
+    order = np.argsort(small, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(numbers, minlength=count))[:-1])
+
+
 def first_of_each(places: Ids, count: int) -> Ids:
     """Return where each number 0 to count - 1, all of which are there, stands first."""
     first = np.empty(count, np.int64)
@@ -46,10 +53,9 @@ def latest_of_each(places: Ids, times: Ids, count: int) -> Ids:
     return last
 
 
-def has_twice(first: Ids, second: Ids) -> bool:
-    """Return whether some pair is there twice; first, second: [N] each."""
-    if not len(first):
-        return False
-    first, second = numbered(first)[1], numbered(second)[1]
-    keys = np.sort(first * (int(second.max()) + 1) + second)
-    return bool((keys[1:] == keys[:-1]).any())
+def twice(first: Ids, second: Ids) -> tuple[int, int] | None:
+    """Return the lowest pair of numbers that is there twice, if one is; first, second: [N] as `numbered` gives them."""
+    width = int(second.max(initial=0)) + 1
+    keys = np.sort(first * width + second)
+    found = keys[1:][keys[1:] == keys[:-1]]
+    return divmod(int(found[0]), width) if len(found) else None

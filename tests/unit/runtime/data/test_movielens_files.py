@@ -11,7 +11,7 @@ import pytest
 from unit.runtime.data.movielens_folders import RATINGS, USERS, write_ml1m, write_ml100k, write_ncf
 
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.movielens_files import NUM_NEGATIVES, read_source
+from fljob_runtime.data.movielens_files import NUM_NEGATIVES, draw_negatives, read_source
 
 
 def test_the_latest_rating_is_held_out_and_the_later_line_when_times_tie(tmp_path: Path) -> None:
@@ -222,3 +222,27 @@ def test_movielens_without_its_published_negatives_is_refused(tmp_path: Path) ->
     (root / "ncf" / "ml-1m.test.negative").unlink()
     with pytest.raises(DataError, match=r"ml-1m\.test\.negative: missing"):
         read_source(root, seed=0)
+
+
+@pytest.mark.parametrize(("num_items", "most"), [(400, 60), (150, 80), (60, 60)])
+def test_negatives_are_different_items_that_a_user_did_not_rate_as_many_as_there_are(num_items: int, most: int) -> None:
+    rng, users = np.random.default_rng(0), 40
+    rated = [rng.choice(num_items, rng.integers(0, most + 1), replace=False) for _ in range(users)]
+    pairs = np.concatenate([np.stack([np.full(len(items), user), items], 1) for user, items in enumerate(rated)])
+    pairs = rng.permutation(pairs)
+    drawn = draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 3)
+    for user, items in enumerate(rated):
+        got = drawn[user][drawn[user] >= 0]
+        assert len(got) == min(99, num_items - len(items)) == len(set(got.tolist()))
+        assert not set(got.tolist()) & set(items.tolist())
+    assert np.array_equal(drawn, draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 3))
+    other = draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 4)
+    assert np.array_equal(drawn, other) is (num_items < 99)  # there is nothing to choose
+
+
+def test_every_item_is_a_negative_equally_often() -> None:
+    nothing = np.empty(0, np.int64)
+    counts = np.bincount(draw_negatives(nothing, nothing, 4000, 400, 0).ravel(), minlength=400)
+    expected = 4000 * 99 / 400
+    deviation = (expected * (1 - 99 / 400)) ** 0.5
+    assert 0.85 < counts.std() / deviation < 1.15

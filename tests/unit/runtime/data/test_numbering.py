@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fljob_runtime.data.numbering import first_of_each, has_twice, latest_of_each, num_distinct, numbered
+from fljob_runtime.data.numbering import first_of_each, grouped, latest_of_each, num_distinct, numbered, twice
 
 IDS = st.lists(st.one_of(st.integers(0, 9), st.integers(-(2**62), 2**62)), max_size=30)
 
@@ -33,9 +33,23 @@ def test_the_latest_of_each_is_the_later_one_of_equal_times() -> None:
     assert latest_of_each(np.array([0, 1, 0, 0, 1]), np.array([7, -2, 7, 5, -9]), 2).tolist() == [2, 1]
 
 
+@given(numbers=st.lists(st.integers(0, 6), max_size=30))
+def test_groups_are_where_each_number_stands(numbers: list[int]) -> None:
+    array = np.array(numbers, np.int64)
+    for number, places in enumerate(grouped(array, 7)):
+        assert places.tolist() == np.flatnonzero(array == number).tolist()
+
+
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
-    [([], [], False), ([1, 1, 2], [5, 6, 5], False), ([1, 2, 1], [5, 5, 5], True), ([-9, 2**62], [2**62, -9], False)],
+    [
+        ([], [], None),
+        ([1, 1, 2], [5, 6, 5], None),
+        ([1, 2, 1], [5, 5, 5], (1, 5)),
+        ([3, 0, 0, 3], [0, 2, 2, 0], (0, 2)),
+    ],
 )
-def test_a_pair_that_is_there_twice_is_noticed(first: list[int], second: list[int], expected: bool) -> None:
-    assert has_twice(np.array(first, np.int64), np.array(second, np.int64)) is expected
+def test_a_pair_that_is_there_twice_is_told(
+    first: list[int], second: list[int], expected: tuple[int, int] | None
+) -> None:
+    assert twice(np.array(first, np.int64), np.array(second, np.int64)) == expected
