@@ -23,12 +23,13 @@ from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import CheckpointError, LayoutMismatchError, MalformedError, NotReadyError, StaleError
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout
+from fljob_runtime.server.buffers import Budget
 from fljob_runtime.server.keyed import TableCounts
 from fljob_runtime.server.live import Answer, Exchange, LiveRound
 from fljob_runtime.server.next_version import advance, append
 from fljob_runtime.server.rebase import rebased
 from fljob_runtime.server.saver import Place, Saver
-from fljob_runtime.server.staging import Budget, Intake, PushHeader, Staged
+from fljob_runtime.server.staging import Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
 from fljob_runtime.server.work import Work
 

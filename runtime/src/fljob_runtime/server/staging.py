@@ -1,31 +1,26 @@
 """Updates on their way in: checked against the layout before a byte is kept, held whole until a commit.
 
-Used by `shard`. Memory up to a budget that all staged updates share; what is over goes to a file in scratch.
-Decides nothing about rounds or who may push.
+Used by `shard`; where the bytes lie is `buffers`. Decides nothing about rounds or who may push.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fljob_runtime.compression.chain import Chain, Key
-from fljob_runtime.errors import BusyError, LayoutMismatchError, MalformedError
+from fljob_runtime.errors import LayoutMismatchError, MalformedError
 from fljob_runtime.packed import most_bytes, unpack_ids, unpack_weights
 from fljob_runtime.parameters import Float32Array, Float64Array, Int64Array, Kind, ModelLayout, ParamSpec
+from fljob_runtime.server.buffers import Budget, Buffers
 from fljob_runtime.server.digest import Digest
 from fljob_runtime.server.placement import dense_range
 
-_ALIGN = 64
 _ADD_ELEMENTS = 1 << 15
 MOST_KEYED_ROWS = 1 << 24  # of a keyed table in one update to one shard: nothing else bounds what it may announce
 _UINT8 = NDArray[np.uint8]
@@ -129,106 +124,6 @@ class Base(Protocol):
         ...
 
 
-class Budget:
-    """Memory that staged updates may take together; thread-safe.
-
-    Keeps what was given back for the next update of about the same size: fresh memory costs a page fault per 4 KiB,
-    more than the copy into it. Updates of rows are never equally long, so sizes are rounded up, by an eighth at most,
-    and a somewhat larger piece serves too; what fitted no other one would be kept for nothing.
-    """
-
-    def __init__(self, limit_bytes: int, scratch: Path) -> None:
-        self.scratch = scratch
-        self._limit = limit_bytes
-        self._used = 0
-        self._spilled = 0
-        self._idle: list[_UINT8] = []
-        self._lock = threading.Lock()
-
-    @property
-    def used_bytes(self) -> int:
-        """Return the memory taken and not given back."""
-        with self._lock:
-            return self._used
-
-    @property
-    def spilled_bytes(self) -> int:
-        """Return the bytes that went to files since the start."""
-        with self._lock:
-            return self._spilled
-
-    def spill(self, num_bytes: int) -> None:
-        """Count bytes that go to a file."""
-        with self._lock:
-            self._spilled += num_bytes
-
-    def take(self, num_bytes: int) -> _UINT8 | None:
-        """Return memory of at least this size; None when the update must go to a file."""
-        size = _rounded(num_bytes)
-        with self._lock:
-            if self._used + size > self._limit:
-                size = num_bytes
-            if self._used + size > self._limit:
-                return None
-            fitting = [(array.size, at) for at, array in enumerate(self._idle) if size <= array.size <= 1.25 * size]
-            if fitting and self._used + min(fitting)[0] <= self._limit:
-                found = self._idle.pop(min(fitting)[1])
-                self._used += found.size
-                return found
-            self._used += size
-            while self._idle and self._used + sum(array.size for array in self._idle) > self._limit:
-                self._idle.pop(0)
-        return np.empty(size, np.uint8)
-
-    def give(self, memory: _UINT8, *, reusable: bool) -> None:
-        """Return memory; not reusable while someone may still read it."""
-        with self._lock:
-            self._used -= memory.size
-            if reusable and memory.size:
-                self._idle.append(memory)
-
-
-def _rounded(num_bytes: int) -> int:
-    """Return the next multiple of an eighth of the size's highest power of two."""
-    step = 1 << max(0, num_bytes.bit_length() - 4)
-    return -(-num_bytes // step) * step
-
-
-class Buffers:
-    """The bytes of one payload, one aligned array per block, in memory or in an unlinked file."""
-
-    def __init__(self, blocks: tuple[Block, ...], budget: Budget) -> None:
-        """Allocate; raises BusyError when neither memory nor scratch has room."""
-        offsets, total = [], 0
-        for block in blocks:
-            offsets.append(total)
-            total += -(-block.num_bytes // _ALIGN) * _ALIGN
-        self._budget = budget
-        self._memory = budget.take(total)
-        self.spilled = self._memory is None
-        memory = self._spill(total) if self._memory is None else self._memory
-        self.arrays = [memory[o : o + b.num_bytes] for o, b in zip(offsets, blocks, strict=True)]
-
-    def _spill(self, total: int) -> _UINT8:
-        try:
-            with tempfile.TemporaryFile(dir=self._budget.scratch, prefix="fljob-staged-") as file:
-                # Reserve the blocks now: a full disk under a memory map would kill the process.
-                os.posix_fallocate(file.fileno(), 0, total)
-                self._budget.spill(total)
-                return np.memmap(file, np.uint8, "r+", shape=(total,))
-        except OSError as error:
-            raise BusyError(
-                f"no room for {total} bytes of an update: memory budget is used up and "
-                f"{self._budget.scratch}: {error.strerror}; raise the server's memory limit or scratch size"
-            ) from error
-
-    def free(self, *, reusable: bool = True) -> None:
-        """Give the memory back, once; not `reusable` while a reader may still hold the arrays."""
-        memory, self._memory, self.arrays = self._memory, None, []
-        if memory is not None:
-            self._budget.give(memory, reusable=reusable)
-
-
 class Intake:
     """Receives one payload. `write` in order, then `finish`; or `abort`."""
 
@@ -251,7 +146,7 @@ class Intake:
         self.header = header
         self.layout = layout
         self.num_bytes = sum(block.num_bytes for block in header.blocks)
-        self._buffers = Buffers((*header.blocks, *self._decoded), budget)
+        self._buffers = Buffers([block.num_bytes for block in (*header.blocks, *self._decoded)], budget)
         self._digest = Digest(previous=repr(header.blocks))
         self._block = 0
         self._filled = 0
