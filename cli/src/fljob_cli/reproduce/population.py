@@ -10,12 +10,15 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 from fljob_runtime.simulation.one_user import generated, read_ratings
 from fljob_runtime.simulation.pfedrec import Population, Rule, best
 
 
 def main(config: Path) -> None:
     """Train as many rounds as the configuration asks for."""
+    torch.set_num_threads(1)  # as a client has
     value = json.loads(config.read_text(encoding="utf-8"))
     ratings, seed = value["ratings"], value["seed"]
     split = read_ratings(Path(ratings)) if ratings else generated(120, 1000, 40, seed)
