@@ -55,5 +55,7 @@ def test_the_program_knows_its_flags_and_ends_before_its_pod_is_killed() -> None
     spec = objects()["Deployment"]["spec"]["template"]["spec"]
     program, *arguments = spec["containers"][0]["args"]
     options = parse(arguments)
-    assert (program, options.model, options.port) == ("fljob-scorer", Path("/model"), 8080)
+    assert (program, options.model) == ("fljob-scorer", Path("/model"))
+    ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
+    assert {"http": options.port, "grpc": options.grpc_port} == ports
     assert options.drain_s + 10 < spec["terminationGracePeriodSeconds"]

@@ -8,9 +8,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import grpc
 import pytest
 from integration.test_cli_run import LIMIT_S, MINIMAL, SMALL, command, fljob
 from safetensors.numpy import load_file
+
+from fljob_api.wire import scorer_pb2 as pb
+from fljob_api.wire.scorer_pb2_grpc import ScorerStub
 
 HASHED = """
 apiVersion: fljob.dev/v1alpha1
@@ -49,18 +53,22 @@ def test_a_file_is_scored_and_the_server_says_the_same(served: Path, tmp_path: P
     assert result.returncode == 0, result.stderr
     with (tmp_path / "out.csv").open(newline="") as file:
         scores = [float(row["probability"]) for row in csv.DictReader(file)]
-    words = command("serve", served, "--port", "0", settings=())
+    words = command("serve", served, "--port", "0", "--grpc-port", "0", settings=())
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            address = process.stdout.readline().strip().removeprefix("http://")
+            address, rpc = (process.stdout.readline().strip().partition("://")[2] for _ in range(2))
             connection = http.client.HTTPConnection(address, timeout=LIMIT_S)
             users, items = zip(*PAIRS, strict=True)
             connection.request("POST", "/v1/score", json.dumps({"inputs": {"user": users, "item": items}}))
             answer = json.loads(connection.getresponse().read())
+            with grpc.insecure_channel(rpc) as channel:
+                columns = [pb.Column(name="user", ids=users), pb.Column(name="item", ids=items)]
+                reply = ScorerStub(channel).Score(pb.ScoreRequest(columns=columns), timeout=LIMIT_S)
         finally:
             process.terminate()
     assert answer["probability"] == pytest.approx(scores, abs=1e-6)
+    assert list(reply.values) == answer["probability"]
     assert len(set(scores)) == 3
 
 

@@ -21,10 +21,14 @@ BREAKS = {
     "the operator needs neither the runtime nor torch": ("fljob_operator/settings", "fljob_runtime.parameters"),
     "the runtime needs neither the operator nor a Kubernetes library": ("fljob_runtime/roles/kube", "kubernetes"),
     "layers of the runtime": ("fljob_runtime/rounds/machine", "fljob_runtime.roles.journal"),
-    "only transport speaks gRPC": ("fljob_runtime/algorithms/fedavg", "grpc"),
-    "messages of the wire are touched only in transport": ("fljob_runtime/roles/journal", "fljob_api.wire.server_pb2"),
+    "only transport and a scorer speak gRPC": ("fljob_runtime/algorithms/fedavg", "grpc"),
+    "messages of the wire are touched only in transport and by a scorer": (
+        "fljob_runtime/roles/journal",
+        "fljob_api.wire.server_pb2",
+    ),
     "coordinator and server do not load torch": ("fljob_runtime/server/fold", "fljob_runtime.models.ncf"),
     "the scorer needs numpy, onnxruntime and safetensors alone": ("fljob_runtime/serving/http", "pyarrow"),
+    "the scorer's gRPC needs grpc and protobuf beside": ("fljob_runtime/serving/rpc", "fljob_runtime.models.base"),
     "layers of the operator": ("fljob_operator/desired/jobs", "fljob_operator.policies.cleanup"),
     "only wakeups imports kopf": ("fljob_operator/queue", "kopf"),
     "only cluster and wakeups talk to the API server": ("fljob_operator/observe", "kubernetes"),
@@ -82,7 +86,8 @@ def test_the_linter_finds_the_import_that_breaks(contract: str, faults: dict[str
         ("fljob_cli.main", ("torch", "numpy", "grpc", "kopf", "fljob_runtime", "fljob_operator")),
         ("fljob_runtime.programs.coordinator", ("torch", "pyarrow")),
         ("fljob_runtime.programs.server", ("torch", "pyarrow")),
-        ("fljob_runtime.programs.scorer", ("torch", "pyarrow", "grpc", "pydantic")),
+        ("fljob_runtime.programs.scorer", ("torch", "pyarrow", "grpc", "google.protobuf", "pydantic")),
+        ("fljob_runtime.serving.rpc", ("torch", "pyarrow", "pydantic", "cryptography")),
     ],
 )
 def test_a_program_starts_without_what_it_does_not_need(module: str, unwanted: tuple[str, ...]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fuzzing import answers, control, files, pushes
+from fuzzing import answers, control, files, pushes, scorer
 from fuzzing.target import Target
 
 
 def make_targets(folder: Path) -> dict[str, Target]:
     """Return all targets; they write below `folder`, which is on a file system in memory if there is one."""
     every = [*control.targets(), *pushes.targets(folder), *answers.targets(folder), *files.targets(folder)]
+    every += scorer.targets()
     made = {target.name: target for target in every}
     if len(made) < len(every):
         raise ValueError(f"two targets have one name: {[target.name for target in every]}")

@@ -20,6 +20,7 @@ from fljob_cli.train import check_site, data_faults
 if TYPE_CHECKING:
     from fljob_runtime.checkpoints.saved_model import SavedModel
     from fljob_runtime.parameters import ModelState
+    from fljob_runtime.serving.answers import Answers
     from fljob_runtime.serving.served import Exported
     from fljob_runtime.training.local import LocalTrainer
 
@@ -136,25 +137,53 @@ def predict(folder: Path, source: Path, out: Path, *, top: int) -> None:
     sys.stderr.write(f"{len(next(iter(columns.values())))} rows scored: {out}\n")
 
 
-def serve(folder: Path, *, address: tuple[str, int], items: str, tls: tuple[Path, Path] | None) -> None:
-    """Answer over HTTP until Ctrl-C; the first line of output is the address. tls: certificate and key.
+@dataclass(frozen=True)
+class Listen:
+    """Where `serve` listens. grpc_port: none is no gRPC; tls: certificate and key."""
+
+    host: str
+    port: int
+    grpc_port: int | None
+    tls: tuple[Path, Path] | None
+
+
+def serve(folder: Path, *, at: Listen, items: str) -> None:
+    """Answer until Ctrl-C; the first line of output is the address, the second gRPC's, if asked for.
 
     Raises CliError for a port in use and for files that are no certificate.
     """
-    from fljob_runtime.serving.http import Answers, ScoringServer, tls_context  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.answers import Answers  # noqa: PLC0415 - heavy
+    from fljob_runtime.serving.http import ScoringServer, tls_context  # noqa: PLC0415 - heavy
 
     answers = Answers(open_exported(folder), items)
     try:
-        context = tls_context(*tls) if tls else None
+        context = tls_context(*at.tls) if at.tls else None
     except OSError as error:
         raise CliError(f"--cert, --key: cannot be read: {error}") from error
     try:
-        server = ScoringServer(answers, *address, context)
+        server = ScoringServer(answers, at.host, at.port, context)
     except OSError as error:
-        raise CliError(
-            f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; choose another --port"
-        ) from error
-    with server:
-        sys.stdout.write(f"{server.url}\n")
+        raise CliError(f"cannot listen on {at.host}:{at.port}: {error.strerror}; choose another --port") from error
+    with server, _grpc(answers, at) as url:
+        sys.stdout.write(f"{server.url}\n{url}")
         sys.stdout.flush()
         server.serve_forever(0.1)
+
+
+@contextmanager
+def _grpc(answers: Answers, at: Listen) -> Iterator[str]:
+    """Answer over gRPC, if asked for; yields the address as a line, or nothing."""
+    if at.grpc_port is None:
+        yield ""
+        return
+    from fljob_runtime.serving.rpc import RpcServer  # noqa: PLC0415 - heavy
+
+    rpc = RpcServer(answers, at.host, at.grpc_port, at.tls)
+    try:
+        rpc.start()
+    except OSError as error:
+        raise CliError(f"cannot listen on {at.host}:{at.grpc_port}: {error}; choose another --grpc-port") from error
+    try:
+        yield f"{rpc.url}\n"
+    finally:
+        rpc.stop(1.0)

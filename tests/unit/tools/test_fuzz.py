@@ -46,6 +46,7 @@ NAMES = (
     "segment",
     "private-state",
     "site-manifest",
+    "score-request",
 )
 
 

@@ -103,21 +103,25 @@ def predict(
     run_prediction(model, source, out, top=top)
 
 
-def serve(
+def serve(  # noqa: PLR0913 - a command's options are its parameters
     model: Exported,
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any.")] = 8080,
-    items: Annotated[str, typer.Option(help="Column of ids that /v1/top-k ranks.")] = "item",
-    cert: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for HTTPS; with --key.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Answer over gRPC, too. 0: any; default: no gRPC.")
+    ] = None,
+    items: Annotated[str, typer.Option(help="Column of ids that top-k ranks.")] = "item",
+    cert: Annotated[Path | None, typer.Option(help="PEM file of a certificate, for TLS; with --key.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
 ) -> None:
-    """Score over HTTP with an exported model: POST /v1/score and /v1/top-k. Without authentication.
+    """Score over HTTP with an exported model: POST /v1/score and /v1/top-k; or gRPC. Without authentication.
 
     Example: fljob serve served/8 --port 8080
     """
+    from fljob_cli.export import Listen  # noqa: PLC0415 - heavy
     from fljob_cli.export import serve as run_server  # noqa: PLC0415 - heavy
 
     if (cert is None) is not (key is None):
         raise typer.BadParameter("--cert and --key go together")
-    run_server(model, address=(host, port), items=items, tls=(cert, key) if cert and key else None)
+    run_server(model, at=Listen(host, port, grpc_port, (cert, key) if cert and key else None), items=items)

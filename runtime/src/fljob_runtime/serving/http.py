@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,18 +22,11 @@ from pathlib import Path
 from socketserver import TCPServer
 from typing import Any, ClassVar
 
-import numpy as np
+from fljob_runtime.serving.answers import DEADLINE_S, MAX_BYTES, USUAL_K, Answers, BusyError
+from fljob_runtime.serving.feeds import FeedError
 
-from fljob_runtime.serving.feeds import FeedError, arrays
-from fljob_runtime.serving.served import Exported
-
-MAX_BODY_BYTES = 1 << 20
-MAX_ROWS = 4096
-MAX_K = 1000
-DEADLINE_S = 10.0  # of each read and write of a connection
 LIFE_S = 60.0  # of a connection: its one request, however slowly it comes
 MAX_CONNECTIONS = 256
-_BUSY = 16  # requests that are scored at a time
 _JSON = "application/json"
 
 
@@ -46,44 +38,17 @@ class RefusedError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What the paths answer: pure functions of the request's JSON. items: the column that top-k ranks."""
+def _score(answers: Answers, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer {"inputs": {column: rows}}."""
+    _only(body, {"inputs"})
+    return {answers.model.target: answers.score(body.get("inputs")).tolist()}
 
-    model: Exported
-    items: str = "item"
 
-    def score(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the model's output of {"inputs": {column: rows}}."""
-        _only(body, {"inputs"})
-        return {
-            self.model.target: self.model.score(
-                arrays(self.model.feeds, body.get("inputs"), max_rows=MAX_ROWS)
-            ).tolist()
-        }
-
-    def top_k(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the best k of all items (or classes) for one example, {"inputs": {column: [value]}, "k": 10}."""
-        _only(body, {"inputs", "k"})
-        k = body.get("k", 10)
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
-            raise FeedError(f"k must be an integer from 1 to {MAX_K}")
-        ids, scores = (self._of_items if self.model.target == "probability" else self._of_one)(body.get("inputs"))
-        best = np.argsort(-scores, kind="stable")[:k]
-        return {"items": ids[best].tolist(), "scores": scores[best].tolist()}
-
-    def _of_one(self, inputs: object) -> tuple[np.ndarray, np.ndarray]:
-        scores = np.asarray(self.model.score(arrays(self.model.feeds, inputs, max_rows=1))[0])
-        return np.arange(len(scores)), scores
-
-    def _of_items(self, inputs: object) -> tuple[np.ndarray, np.ndarray]:
-        item = next((feed for feed in self.model.feeds if feed.name == self.items and feed.is_ids), None)
-        if item is None or item.sequence or not len(ids := self.model.ids_of(item)):
-            raise FeedError(f"the model has no column {self.items!r} of ids to rank; start with --items COLUMN")
-        others = tuple(feed for feed in self.model.feeds if feed is not item)
-        one = arrays(others, inputs, max_rows=1)
-        columns = {name: np.repeat(value, len(ids), axis=0) for name, value in one.items()}
-        return ids, np.asarray(self.model.score({**columns, item.name: ids}))
+def _top_k(answers: Answers, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer {"inputs": {column: [value]}, "k": 10}."""
+    _only(body, {"inputs", "k"})
+    items, scores = answers.top_k(body.get("inputs"), body.get("k", USUAL_K))
+    return {"items": items.tolist(), "scores": scores.tolist()}
 
 
 def _only(body: Mapping[str, Any], known: set[str]) -> None:
@@ -170,7 +135,6 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = DEADLINE_S
     posts: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]]
     gets: ClassVar[Mapping[str, Callable[[], dict[str, Any]]]]
-    slots: ClassVar[threading.BoundedSemaphore]
     server_version, sys_version = "fljob", ""
     server: ScoringServer
 
@@ -195,6 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except RefusedError as error:
             self._say(error.status, {"error": str(error)})
+        except BusyError as error:
+            self._say(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
         except TimeoutError:
             self._say(HTTPStatus.REQUEST_TIMEOUT, {"error": f"no whole body within {DEADLINE_S:.0f} s"})
         else:
@@ -204,13 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path not in self.posts:
             known = HTTPStatus.METHOD_NOT_ALLOWED if self.path in self.gets else HTTPStatus.NOT_FOUND
             raise RefusedError(known, f"POST goes to {' and '.join(self.posts)}")
-        body = _parsed(self._body())
-        if not self.slots.acquire(timeout=DEADLINE_S):
-            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time")
-        try:
-            return self.posts[self.path](body)
-        finally:
-            self.slots.release()
+        return self.posts[self.path](_parsed(self._body()))
 
     def _body(self) -> bytes:
         length = self.headers.get("Content-Length", "")
@@ -218,8 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "send Content-Length and the body as it is")
         if not (length.isascii() and length.isdecimal()):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
-        if len(length) > 12 or int(length) > MAX_BODY_BYTES:
-            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BODY_BYTES} bytes")
+        if len(length) > 12 or int(length) > MAX_BYTES:
+            raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BYTES} bytes")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "the body ended early")
@@ -243,10 +203,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _handler(answers: Answers) -> type[_Handler]:
     """Return the handler of one server's connections."""
-    posts = {"/v1/score": answers.score, "/v1/top-k": answers.top_k}
+    posts = {"/v1/score": partial(_score, answers), "/v1/top-k": partial(_top_k, answers)}
     fine = partial(dict[str, Any], status="ok")
     gets = {"/v1/signature": lambda: dict(answers.model.told), "/healthz": fine, "/readyz": fine}
-    return type("Handler", (_Handler,), {"posts": posts, "gets": gets, "slots": threading.BoundedSemaphore(_BUSY)})
+    return type("Handler", (_Handler,), {"posts": posts, "gets": gets})
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import torch
 from unit.runtime.serving.test_exported import PAIRS, ncf
 
 from fljob_api.exit_codes import ExitCode
+from fljob_api.wire import scorer_pb2 as pb
+from fljob_api.wire.scorer_pb2_grpc import ScorerStub
 from fljob_runtime.models.base import RecommenderModel
 from fljob_runtime.programs import scorer
 from fljob_runtime.serving.served import Format
@@ -79,6 +83,35 @@ def test_it_answers_as_the_training_graph_does_and_ends_on_sigterm(served: tuple
 
 
 @pytest.mark.onnx
+def test_it_answers_over_grpc_too_and_ends_on_sigterm_while_a_channel_is_open(
+    served: tuple[Path, RecommenderModel],
+) -> None:
+    folder, model = served
+    columns = {name: values.tolist() for name, values in PAIRS.items()}
+    with running(folder, "--grpc-port", "0") as (process, address):
+        scheme, _, rpc = process.stdout.readline().strip().partition("://")
+        with grpc.insecure_channel(rpc) as channel:
+            asked_for = pb.ScoreRequest(columns=[pb.Column(name=name, ids=ids) for name, ids in columns.items()])
+            reply = ScorerStub(channel).Score(asked_for, timeout=LIMIT_S)
+            _, told = asked(http.client.HTTPConnection(address, timeout=LIMIT_S), "/v1/score", {"inputs": columns})
+            process.send_signal(signal.SIGTERM)
+            assert (process.wait(LIMIT_S), process.stderr.read()) == (0, "")
+    assert (scheme, list(reply.values)) == ("grpc", told["probability"])
+    assert list(reply.values) == pytest.approx(wanted(model, PAIRS), abs=1e-5)
+
+
+@pytest.mark.onnx
+def test_a_grpc_port_in_use_is_refused(served: tuple[Path, RecommenderModel]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        flags = ["--listen", "127.0.0.1", "--port", "0", "--grpc-port", str(taken.getsockname()[1])]
+        with pytest.raises(scorer.StartError, match="cannot listen") as error:
+            scorer.start(scorer.parse([str(served[0]), *flags]))
+    assert error.value.code is ExitCode.BAD_CONFIG
+
+
+@pytest.mark.onnx
 def test_it_shows_its_certificate(served: tuple[Path, RecommenderModel], tmp_path: Path) -> None:
     authority = Authority.make(tmp_path)
     cert, key = authority.issue("scorer", "scorer", hosts=("127.0.0.1",))
@@ -121,7 +154,16 @@ def test_a_certificate_that_is_not_there_is_refused(served: tuple[Path, Recommen
 
 
 @pytest.mark.parametrize(
-    "flags", [["--cert", "a"], ["--key", "a"], ["--port", "65536"], ["--threads", "0"], ["--drain-s", "-1"]]
+    "flags",
+    [
+        ["--cert", "a"],
+        ["--key", "a"],
+        ["--port", "65536"],
+        ["--grpc-port", "65536"],
+        ["--grpc-port", "-1"],
+        ["--threads", "0"],
+        ["--drain-s", "-1"],
+    ],
 )
 def test_flags_that_make_no_sense_are_refused(flags: list[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fljob_runtime.serving.answers import MAX_BYTES, Answers
 from fljob_runtime.serving.feeds import Feed
-from fljob_runtime.serving.http import MAX_BODY_BYTES, Answers, ScoringServer
+from fljob_runtime.serving.http import ScoringServer
 from fljob_runtime.serving.served import Exported
 
 LIMIT_S = 30.0
@@ -73,7 +74,7 @@ MALFORMED = {
     "no length": b"POST /v1/score HTTP/1.1\r\nHost: x\r\n\r\n{}",
     "a length in words": post(b"{}", length="two"),
     "a negative length": post(b"{}", length="-1"),
-    "a length beyond the limit": post(b"{}", length=str(MAX_BODY_BYTES + 1)),
+    "a length beyond the limit": post(b"{}", length=str(MAX_BYTES + 1)),
     "a length of a thousand digits": post(b"{}", length="9" * 1000),
     "a body in pieces": b"POST /v1/score HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "a body that ends early": post(b"{", length="500"),

@@ -19,10 +19,10 @@ from fljob_runtime.data.examples import Examples
 from fljob_runtime.models.base import make_model
 from fljob_runtime.parameters import Kind, ModelState, RowSet
 from fljob_runtime.schema import PADDING, IdSequence, Schema, SchemaError
+from fljob_runtime.serving.answers import Answers
 from fljob_runtime.serving.exported import read, write
 from fljob_runtime.serving.feeds import FeedError, arrays
 from fljob_runtime.serving.graph import ServingGraph
-from fljob_runtime.serving.http import Answers
 from fljob_runtime.serving.rows import RowMap
 from fljob_runtime.serving.served import IDS, Exported, ExportError, Format
 from fljob_runtime.training import pooled_state
@@ -102,11 +102,11 @@ def test_ids_without_a_row_have_one_of_zeros(tmp_path: Path, form: Format) -> No
 def test_the_best_items_are_told_by_their_ids(tmp_path: Path, form: Format) -> None:
     local = trained()
     answers = Answers(exported(tmp_path, form, local))
-    top = answers.top_k({"inputs": {"user": [int(USER_IDS[3])]}, "k": 3})
+    items, found = answers.top_k({"user": [int(USER_IDS[3])]}, 3)
     scores = of_training(local, {"user": USER_IDS[3].repeat(len(ITEM_IDS)), "item": ITEM_IDS})
     best = np.argsort(-scores)[:3]
-    assert top["items"] == ITEM_IDS[best].tolist()
-    assert top["scores"] == pytest.approx(scores[best].tolist(), abs=1e-5)
+    assert items.tolist() == ITEM_IDS[best].tolist()
+    assert found.tolist() == pytest.approx(scores[best].tolist(), abs=1e-5)
 
 
 def test_the_signature_says_how_ids_become_rows(tmp_path: Path) -> None:
