@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def fuzz(name: str, folder: Path, plan: Plan, advance: Callable[[int], None] = l
     options = {
         "seed": plan.seed,
         "timeout": plan.hang_s,
-        "rss_limit_mb": RSS_MIB,
+        "rss_limit_mb": max(RSS_MIB, _inherited_mib() + RSS_MIB // 2),
         "print_final_stats": 1,
         "artifact_prefix": f"{folder}/finding-",
     }
@@ -86,6 +87,11 @@ def fuzz(name: str, folder: Path, plan: Plan, advance: Callable[[int], None] = l
         finally:
             child.kill()
     return _result(name, folder, child.returncode, time.monotonic() - began)
+
+
+def _inherited_mib() -> int:
+    """Return what a child's peak begins with: a process has the peak of the one that started it, whatever it runs."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def _watch(child: subprocess.Popen[bytes], folder: Path, advance: Callable[[int], None]) -> None:
