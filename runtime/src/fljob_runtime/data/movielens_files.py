@@ -268,8 +268,8 @@ def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed:
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, num_users])))
     negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
     order = np.argsort(users, kind="stable")
-    borders = np.searchsorted(users[order], np.arange(num_users + 1))
     users, items = users[order], items[order]
+    borders = np.searchsorted(users, np.arange(num_users + 1))
     block = max(1, _DRAWN_PAIRS // num_items)
     for start in range(0, num_users, block):
         stop = min(start + block, num_users)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fljob_runtime.models.base import RecommenderModel
 from fljob_runtime.parameters import Int64Array
-from fljob_runtime.training.vocabulary import BLOCK_ROWS
+from fljob_runtime.training.vocabulary import whole_blocks
 
 _MOST_SHARE = 0.75  # of a table's rows; of more there is too little to gain
 
@@ -44,7 +44,7 @@ class _FewRows:
     def __init__(self, module: nn.Embedding, rows: Int64Array) -> None:
         weight = module.weight
         self._weight, self._whole, self._rows = weight, weight.data, torch.from_numpy(rows)
-        few = torch.zeros(_whole_blocks(len(rows)), weight.shape[1])
+        few = torch.zeros(whole_blocks(len(rows)), weight.shape[1])
         few[: len(rows)] = self._whole[self._rows]
         self._places = torch.full((len(self._whole),), len(few))  # past the end: who was not named is not there
         self._places[0] = 0  # also read in place of padding, where nothing comes of it
@@ -69,13 +69,10 @@ def _embedding(model: RecommenderModel, table: str) -> nn.Embedding | None:
     """Return the embedding whose weight a table is; None where it is something else."""
     path, _, name = table.rpartition(".")
     module = model.get_submodule(path)
-    fits = isinstance(module, nn.Embedding) and name == "weight" and module.padding_idx is None
-    return module if fits else None  # type: ignore[return-value]  # mypy does not carry `fits` over
+    if isinstance(module, nn.Embedding) and name == "weight" and module.padding_idx is None:
+        return module
+    return None
 
 
 def _is_worth_it(module: nn.Embedding, rows: Int64Array) -> bool:
-    return 0 < _whole_blocks(len(rows)) <= _MOST_SHARE * len(module.weight)
-
-
-def _whole_blocks(rows: int) -> int:
-    return -(-rows // BLOCK_ROWS) * BLOCK_ROWS
+    return 0 < whole_blocks(len(rows)) <= _MOST_SHARE * len(module.weight)

@@ -30,7 +30,7 @@ from fljob_runtime.schema import PADDING
 
 # Arrays of whole blocks fill the processor's vectors. What is left of others goes through other instructions in torch's
 # fused optimizers, which round otherwise in the last bit, so that a row's place would show.
-BLOCK_ROWS = 64
+_BLOCK_ROWS = 64
 _NO_WEIGHTS: Float64Array = np.empty(0, np.float64)
 
 
@@ -155,8 +155,7 @@ class KeyedTables:
         had, width = weight.shape
         if rows <= had:
             return
-        blocks = -(-max(rows, had + had // 4) // BLOCK_ROWS)
-        wider = torch.zeros(blocks * BLOCK_ROWS, width)
+        wider = torch.zeros(whole_blocks(max(rows, had + had // 4)), width)
         wider[:had] = weight.data
         weight.data, weight.grad = wider, None
         self._modules[table].num_embeddings = len(wider)  # type: ignore[assignment]  # not a module, whatever nn says
@@ -172,6 +171,11 @@ def _weight(model: RecommenderModel, spec: ParamSpec) -> nn.Parameter:
     if module.padding_idx is not None:
         raise LayoutError(f"spec.tables: {spec.name} has a padding_idx, which keys: Any gives no row to")
     return model.get_parameter(spec.name)
+
+
+def whole_blocks(rows: int) -> int:
+    """Return how many rows a table has that has room for these, in whole blocks."""
+    return -(-rows // _BLOCK_ROWS) * _BLOCK_ROWS
 
 
 def stretch(optimizer: torch.optim.Optimizer) -> None:

@@ -16,7 +16,7 @@ from fljob_runtime.models.base import Batch, make_model
 from fljob_runtime.models.ncf import Ncf
 from fljob_runtime.roles.trainer_setup import local_trainer
 from fljob_runtime.schema import Schema
-from fljob_runtime.training import few_rows
+from fljob_runtime.training import few_rows, vocabulary
 from fljob_runtime.training.local import LocalTrainer, TrainPlan
 from fljob_runtime.training.record import DivergedError
 
@@ -93,7 +93,7 @@ def test_within_a_round_tables_and_optimizer_state_have_the_rows_of_its_examples
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "Scaffold" not in name])
 def test_every_model_trains_as_with_whole_tables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(few_rows, "_MOST_SHARE", 1.0)
-    monkeypatch.setattr(few_rows, "BLOCK_ROWS", 1)  # so that the cases' small tables take part
+    monkeypatch.setattr(vocabulary, "_BLOCK_ROWS", 1)  # so that the cases' small tables take part
     few, whole = (_first_site(CASES[name], by_row=by_row) for by_row in (True, False))
     ours, theirs = few.train(1).state, whole.train(1).state
     for table, value in theirs.dense.items():
