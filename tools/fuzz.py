@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -36,6 +35,8 @@ from fuzzing.targets import make_targets
 HANG_S = 10
 RSS_MIB = 1024
 _POLL_S = 0.5
+# What a process starts begins with the starter's peak of memory, whatever it runs; what a small shell forks does not.
+_OWN_PEAK = ("/bin/sh", "-c", '"$@"; exit $?', "sh")
 _COVERAGE = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 _PEAK = re.compile(r"stat::peak_rss_mb: +(\d+)")
 
@@ -72,26 +73,25 @@ def fuzz(name: str, folder: Path, plan: Plan, advance: Callable[[int], None] = l
     options = {
         "seed": plan.seed,
         "timeout": plan.hang_s,
-        "rss_limit_mb": max(RSS_MIB, _inherited_mib() + RSS_MIB // 2),
+        "rss_limit_mb": RSS_MIB,
         "print_final_stats": 1,
         "artifact_prefix": f"{folder}/finding-",
     }
-    command = [sys.executable, "-m", "fuzzing.child", plan.module, name, str(folder), str(plan.inputs)]
+    command = [*_OWN_PEAK, sys.executable, "-m", "fuzzing.child", plan.module, name, str(folder), str(plan.inputs)]
     command += [f"-{key}={value}" for key, value in options.items()]
     log = folder / "log"
     began = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=environment) as child:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True) as child,
+    ):
         try:
             _watch(child, folder, advance)
         finally:
-            child.kill()
+            with contextlib.suppress(ProcessLookupError):  # both have ended
+                os.killpg(child.pid, signal.SIGKILL)
     return _result(name, folder, child.returncode, time.monotonic() - began)
-
-
-def _inherited_mib() -> int:
-    """Return what a child's peak begins with: a process has the peak of the one that started it, whatever it runs."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
 def _watch(child: subprocess.Popen[bytes], folder: Path, advance: Callable[[int], None]) -> None:
