@@ -1,9 +1,11 @@
 """Pushing and pulling a model through a shard against a bare gRPC stream of the same bytes, in the same run.
 
-    python bench/server_stream.py [--megabytes 64] [--repeats 7] [--plain]
+    python bench/server_stream.py [--megabytes 64] [--trainers 4] [--repeats 7] [--plain]
 
-Server and client are two processes on loopback, as in a job. Each repeat measures, one after the other: a bare
-stream of 1 MiB chunks into a counter, our push (checked, digested, staged), our commit (the fold), our pull.
+Server and client are two processes on loopback, as in a job. Each repeat is a round of some trainers, one call after
+the other: for each a bare stream of 1 MiB chunks into a counter and its push (checked, digested, staged), then the
+commit (the mean of all updates, and its digest), then for each a bare stream again and its pull. "A round" is all
+pushes, the commit and all pulls of a repeat beside its bare streams, which carry the same bytes.
 Then the fold of four updates alone beside torch's float64 accumulator, one thread each. Prints medians with their
 spread, CPU seconds of both ends, and one JSON line. Asserts nothing.
 """
@@ -11,6 +13,7 @@ spread, CPU seconds of both ends, and one JSON line. Asserts nothing.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -44,15 +47,16 @@ UID = "bench"
 DEADLINE_S = 120.0
 MIB = 1 << 20
 FOLDED = 4
+WARM = 3
 _T = TypeVar("_T")
 
 
-def serve(pipe: Connection, ours: Credentials, scratch: Path) -> None:
+def serve(pipe: Connection, ours: Credentials, scratch: Path, trainers: int) -> None:
     """Serve a shard and a bare stream until the pipe closes; answers its own CPU seconds when asked."""
     keep_freed_pieces()  # as the programs of a job do, both ends
     shard = Shard(ShardConfig(UID, 0, 0, 1, "boot", scratch, 4 << 30))
     labels = {"namespace": "bench", "job": "bench", "shard": "0", "mode": "Sync"}
-    service = ShardService(shard, ours, ShardMetrics(shard, labels), num_trainers=2, on_shutdown=print)
+    service = ShardService(shard, ours, ShardMetrics(shard, labels), num_trainers=trainers, on_shutdown=print)
     bare = grpc.server(ThreadPoolExecutor(4), options=SERVER_OPTIONS)
     handler = grpc.stream_unary_rpc_method_handler(_count)
     bare.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", {"Push": handler}),))
@@ -70,34 +74,48 @@ def _count(messages: Iterator[bytes], _: grpc.ServicerContext) -> bytes:
 class Bench:
     """The client end."""
 
-    def __init__(self, pipe: Connection, make: Callable[[str, str], Credentials], megabytes: int) -> None:
+    def __init__(
+        self, pipe: Connection, make: Callable[[str, str], Credentials], megabytes: int, trainers: int
+    ) -> None:
         self._pipe = pipe
         shard_port, bare_port = pipe.recv()
         size = megabytes * MIB // 4
-        self._layout = ModelLayout((ParamSpec("w", (size,)),))
+        layout = ModelLayout((ParamSpec("w", (size,)),))
         self._values = np.random.default_rng(0).normal(size=size).astype(np.float32)
         address = f"127.0.0.1:{shard_port}"
-        self._trainer = ServerClient([address], make(names.ROLE_TRAINER, "a"), layout=self._layout)
+        self._trainers = {
+            name: ServerClient([address], make(names.ROLE_TRAINER, name), layout=layout)
+            for name in (f"t{number}" for number in range(trainers))
+        }
         self._coordinator = ServerClient([address], make(names.ROLE_COORDINATOR, "coordinator"))
-        channel = make(names.ROLE_TRAINER, "a").channel(f"127.0.0.1:{bare_port}", names.ROLE_SERVER, "0")
+        channel = make(names.ROLE_TRAINER, "bare").channel(f"127.0.0.1:{bare_port}", names.ROLE_SERVER, "0")
         self._bare = channel.stream_unary("/bare/Push")
         self._round = -1
+        self.rounds: list[float] = []
         self.seconds: dict[str, list[float]] = {}
         self.cpu: dict[str, list[float]] = {}
 
     def repeat(self) -> None:
-        """Measure each step once."""
+        """Measure a round: what a bare stream takes for all its bytes, by what the round takes."""
         self._round += 1
         state = ModelState({"w": self._values}, {})
-        self._timed("bare stream", self._stream)
-        receipts = self._timed("push", lambda: self._trainer.push(self._round, 0, state, 1, deadline_s=DEADLINE_S))
-        accepted = [AcceptedUpdate("a", 0, receipts)]
-        release = [self._round - 1] if self._round else []
-        self._timed(
-            "commit",
-            lambda: self._coordinator.commit(self._round, accepted, release=release, deadline_s=DEADLINE_S),
-        )
-        self._timed("pull", lambda: self._trainer.pull(self._round, {}, deadline_s=DEADLINE_S))
+        number, before = self._round, {name: sum(values) for name, values in self.seconds.items()}
+        accepted = []
+        for name, trainer in self._trainers.items() if number else list(self._trainers.items())[:1]:
+            self._timed("bare stream", self._stream)
+            push = functools.partial(trainer.push, number, 0, state, 1, deadline_s=DEADLINE_S)
+            accepted.append(AcceptedUpdate(name, 0, self._timed("push", push)))
+        release = [number - 1] if number else []
+        commit = functools.partial(self._coordinator.commit, number, accepted, release=release, deadline_s=DEADLINE_S)
+        self._timed("commit", commit)
+        for trainer in self._trainers.values():
+            self._timed("bare stream", self._stream)
+            self._timed("pull", functools.partial(trainer.pull, number, {}, deadline_s=DEADLINE_S))
+        if number < WARM:  # initial values are of one trainer; until two versions are there, memory is made
+            self.seconds, self.cpu = {}, {}
+            return
+        took = {name: sum(values) - before.get(name, 0.0) for name, values in self.seconds.items()}
+        self.rounds.append(took.pop("bare stream") / sum(took.values()))
 
     def _stream(self) -> None:
         view = self._values.view(np.uint8).data
@@ -120,6 +138,7 @@ def main() -> None:
     """Run and print."""
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     flags.add_argument("--megabytes", type=int, default=64)
+    flags.add_argument("--trainers", type=int, default=4)
     flags.add_argument("--repeats", type=int, default=7)
     flags.add_argument("--plain", action="store_true", help="without TLS")
     options = flags.parse_args()
@@ -136,11 +155,11 @@ def main() -> None:
     here, there = multiprocessing.get_context("spawn").Pipe()
     with tempfile.TemporaryDirectory() as scratch:
         server = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(there, make(names.ROLE_SERVER, "0"), Path(scratch)), daemon=True
+            target=serve, args=(there, make(names.ROLE_SERVER, "0"), Path(scratch), options.trainers), daemon=True
         )
         server.start()
-        bench = Bench(here, make, options.megabytes)
-        for _ in range(options.repeats):
+        bench = Bench(here, make, options.megabytes, options.trainers)
+        for _ in range(WARM + options.repeats):
             bench.repeat()
         here.send(False)
         server.join(10)
@@ -170,22 +189,23 @@ def report(bench: Bench, megabytes: int, plain: bool, folds: list[tuple[float, f
     """Print the table and the JSON line."""
     medians = {name: statistics.median(values) for name, values in bench.seconds.items()}
     bare = medians["bare stream"]
-    repeats = len(bench.seconds["push"])
-    print(f"{megabytes} MiB, {'plain' if plain else 'mTLS'}, {repeats} repeats, load {os.getloadavg()[0]:.1f}")
+    print(f"{megabytes} MiB, {'plain' if plain else 'mTLS'}, {len(bench.rounds)} rounds, load {os.getloadavg()[0]:.1f}")
     print(f"{'step':12} {'MiB/s':>7} {'min..max s':>15} {'CPU ms/MiB':>11} {'of bare':>8}")
     for name, seconds in bench.seconds.items():
         cpu = 1000 * statistics.median(bench.cpu[name]) / megabytes
         spread = f"{min(seconds):.3f}..{max(seconds):.3f}"
         print(f"{name:12} {megabytes / medians[name]:7.0f} {spread:>15} {cpu:11.2f} {bare / medians[name]:8.2f}")
-    both = bare / (medians["push"] + medians["commit"])
-    print(f"push and commit together: {both:.2f} of the bare stream's speed")
-    there_and_back = 2 * bare / (medians["push"] + medians["commit"] + medians["pull"])
-    print(f"push, commit and pull together: {there_and_back:.2f} of two bare streams' speed")
+    ratio = statistics.median(bench.rounds)
+    trainers = len(bench.seconds["push"]) // len(bench.rounds)
+    print(
+        f"a round of {trainers} trainers, all of it: {ratio:.2f} ({min(bench.rounds):.2f}-{max(bench.rounds):.2f}) "
+        "of the bare streams' speed"
+    )
     fold = statistics.median(theirs / ours for ours, theirs in folds)
     speed = FOLDED * megabytes / statistics.median(ours for ours, _ in folds)
     print(f"fold of {FOLDED} updates: {speed:.0f} MiB/s of CPU, {fold:.2f} of torch's float64 accumulator")
-    line = {"bench": "server_stream", "megabytes": megabytes, "plain": plain, "seconds": medians, "ratio": both}
-    line["there_and_back"] = there_and_back
+    line = {"bench": "server_stream", "megabytes": megabytes, "plain": plain, "seconds": medians, "trainers": trainers}
+    line |= {"round_ratio": ratio, "round_ratios": bench.rounds}
     line |= {"cpu_s": {name: statistics.median(values) for name, values in bench.cpu.items()}, "fold_ratio": fold}
     json.dump(line, sys.stdout)
     print()

@@ -184,7 +184,7 @@ def test_saving_writes_the_last_version_and_the_model(kept: Kept, tmp_path: Path
     receipts = kept.servers.trainer("a").push(0, 1, initial(), 1, deadline_s=DEADLINE_S)
     accepted = (AcceptedUpdate("a", 1, receipts),)
     kept.ask(DoCommit(0, accepted, False, ()))
-    assert kept.ask(Save(Commit(0, accepted), assemble=True)) == Durable(0)
+    assert kept.ask(Save(Commit(0, tuple(u.trainer for u in accepted), accepted), assemble=True)) == Durable(0)
     saved = kept.events.get(timeout=DEADLINE_S)
     assert isinstance(saved, Saved)
     assert saved.durable

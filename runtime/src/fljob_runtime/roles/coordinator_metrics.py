@@ -47,7 +47,7 @@ class CoordinatorMetrics:
         if commit is None:
             return
         self._metrics.set("fljob_round", commit.round)
-        self._metrics.set("fljob_participants", len(commit.accepted))
+        self._metrics.set("fljob_participants", len(commit.trainers))
         if "Loss" in commit.train_metrics:
             self._metrics.set("fljob_train_loss", commit.train_metrics["Loss"])
         for name, key in _EVALUATED.items():

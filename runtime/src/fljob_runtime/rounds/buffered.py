@@ -68,7 +68,7 @@ class BufferedMachine(RoundMachine):
 
     def _count(self) -> None:
         """Count whose updates the versions are made of, anew."""
-        self._done = Counter(u.trainer for commit in self.history.commits[1:] for u in commit.accepted)
+        self._done = Counter(trainer for commit in self.history.commits[1:] for trainer in commit.trainers)
 
     def _wait_name(self) -> str:
         if self.state is not S.TRAINING or not self._shards_ready or not self._begun:

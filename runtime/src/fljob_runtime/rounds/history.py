@@ -5,6 +5,7 @@ Kept by the machine, rebuilt from the journal after a restart.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -24,6 +25,7 @@ from fljob_runtime.rounds.values import (
 )
 
 HEADLINES = ("AUC", "Recall@20", "Accuracy")  # of clicks, of next items, of classes
+_REPEATABLE = 2  # so many newest commits may be named to the shards again: receipts of older ones would only pile up
 _RELEASE_WINDOW = 128  # after a restart, how far back versions are named to the shards as releasable
 
 
@@ -119,6 +121,7 @@ class History:
         self.commits.append(
             Commit(
                 round=record.round,
+                trainers=self._same(tuple(update.trainer for update in pending.accepted)),
                 accepted=pending.accepted,
                 dropped=pending.dropped,
                 num_samples=pending.num_samples,
@@ -128,8 +131,14 @@ class History:
                 num_bytes=pending.num_bytes,
             )
         )
+        self._replace(record.round - _REPEATABLE, accepted=())
         self.held = {v for v in self.held if v > record.round - _RELEASE_WINDOW} | {record.round}
         self.cohort, self.accepted = None, None
+
+    def _same(self, trainers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the newest commit's names where they are these, so that a thousand rounds share one list."""
+        before = self.commits[-1].trainers if self.commits else ()
+        return before if before == trainers else tuple(map(sys.intern, trainers))
 
     def _replace(self, round_number: int, **changes: object) -> None:
         if 0 <= round_number <= self.committed:

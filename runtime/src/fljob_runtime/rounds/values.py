@@ -16,10 +16,15 @@ NO_VERSION = -1  # nothing committed yet; version 0 is the initial model
 
 @dataclass(frozen=True)
 class Commit:
-    """One committed round. `metrics` is None while it is not evaluated; `durable`: a manifest names it."""
+    """One committed round. `metrics` is None while it is not evaluated; `durable`: a manifest names it.
+
+    trainers: whose updates it is made of, in the order of their sums; accepted: these updates, of the newest rounds
+    only, which may have to be named to the shards again.
+    """
 
     round: int
-    accepted: tuple[AcceptedUpdate, ...]
+    trainers: tuple[str, ...]
+    accepted: tuple[AcceptedUpdate, ...] = ()
     dropped: tuple[str, ...] = ()
     num_samples: int = 0
     seconds: float = 0.0

@@ -18,7 +18,7 @@ from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
 from fljob_runtime.parameters import Float32Array, Float64Array, Int32Array, Int64Array, RowSet
 from fljob_runtime.server.staging import StagedRows
 
-_BLOCK_ELEMENTS = 1 << 15
+_BLOCK_ELEMENTS = 1 << 17
 _PART_ELEMENTS = 1 << 21  # of a thread's own; memory is the limit of four together
 _MOST_THREADS = 4
 _FEW = 16  # fewer touched rows than one in so many are sorted, not marked in an array of all rows

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fljob_api.exit_codes import ExitCode
-from fljob_runtime.messages import Outcome
+from fljob_runtime.messages import AcceptedUpdate, Outcome, Receipt
 from fljob_runtime.rounds.history import History
 from fljob_runtime.rounds.values import (
     Finished,
@@ -48,6 +48,17 @@ def test_a_rewind_forgets_newer_rounds_and_what_was_under_way() -> None:
     history.apply(ListAccepted(3, (), (), 10, {}))
     history.apply(Rewound(1))
     assert (history.committed, history.accepted) == (1, None)
+
+
+def test_receipts_stay_of_the_newest_rounds_and_names_are_shared() -> None:
+    history = History()
+    for number in range(100):
+        updates = tuple(AcceptedUpdate(f"t{k}", number, (Receipt(0, f"{number}-{k}", 8),)) for k in range(3))
+        history.apply(ListAccepted(number, updates, (), 10, {}))
+        history.apply(RoundCommitted(number, 1.0, durable=True))
+    assert [len(commit.accepted) for commit in history.commits] == [0] * 98 + [3, 3]
+    assert [commit.trainers for commit in history.commits] == [("t0", "t1", "t2")] * 100
+    assert len({id(commit.trainers) for commit in history.commits}) == 1
 
 
 @pytest.mark.parametrize("version", [-2, 3, 10**30])
