@@ -21,7 +21,8 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, pairs, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
 from fljob_runtime.data.numbering import grouped, num_distinct
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
+from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_site
+from fljob_runtime.data.threads import in_threads
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
 PARTITIONS = ("zip", "equal", "none")
@@ -115,12 +116,14 @@ def import_movielens(
         raise DataError("--partition zip", f"{source} has no zip codes of users; take equal or none")
     names, membership = np.unique(_partition(data, partition, num_sites), return_inverse=True)
     members, rows = grouped(membership, len(names)), grouped(membership[data.users], len(names))
-    sites = {}
-    for index, name in enumerate(names.tolist()):
-        on_progress(name)
-        sites[name] = _site(data, name, members[index], rows[index])
-    write_sites(out, sites)
-    return ImportReport({name: read_manifest(out / name) for name in sites})
+    on_progress(f"writing {len(names)} sites")
+    out.mkdir(parents=True, exist_ok=True)
+
+    def put(site: tuple[str, Ids, Ids]) -> None:
+        write_site(out / site[0], *_site(data, *site))
+
+    list(in_threads(put, zip(names.tolist(), members, rows, strict=True)))
+    return ImportReport({name: read_manifest(out / name) for name in names.tolist()})
 
 
 def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:

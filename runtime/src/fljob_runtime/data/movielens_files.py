@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.numbering import first_of_each, latest_of_each, numbered, twice
-from fljob_runtime.data.whole_numbers import plain_rows
+from fljob_runtime.data.threads import in_threads
+from fljob_runtime.data.whole_numbers import plain_columns
 
 Ids = NDArray[np.int64]
 NUM_NEGATIVES = 99
@@ -92,9 +93,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(path, f"cannot be read to its end: {error}") from error
 
 
-def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> NDArray[np.int64]:
-    """Read whole numbers, one row per line; extra columns are ignored. Returns int64 [rows, columns]."""
-    quick = plain_rows(path, separator, len(columns))
+def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> list[Ids]:
+    """Read whole numbers, one row per line; extra columns are ignored. Returns int64 [rows] of each column."""
+    quick = plain_columns(path, separator, len(columns))
     if quick is not None:
         return quick
     rows: list[tuple[int, ...]] = []
@@ -105,7 +106,7 @@ def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> ND
         rows.append(tuple(_whole(part, path, number, column) for part, column in zip(parts, columns, strict=False)))
     if not rows:
         raise DataError(path, "is empty")
-    return np.array(rows, np.int64)
+    return list(np.array(rows, np.int64).T)
 
 
 def _whole(text: str, path: Path, line: int, column: str) -> int:
@@ -147,26 +148,26 @@ def _read_ncf(ncf: Path, name: str, users_folder: Path | None, seed: int) -> Lea
     test_path, negative_path = _require(ncf, f"{name}.test.rating"), _find(ncf, f"{name}.test.negative")
     if users_folder is not None:
         negative_path = _require(ncf, f"{name}.test.negative")
-    train = _integers(train_path, "\t", ("user", "item", "rating"))
-    test = _integers(test_path, "\t", ("user", "item"))
-    num_users = len(test)
-    if not np.array_equal(test[:, 0], np.arange(num_users)):
+    users, items, _ = _integers(train_path, "\t", ("user", "item", "rating"))
+    test_users, test_items = _integers(test_path, "\t", ("user", "item"))
+    num_users = len(test_users)
+    if not np.array_equal(test_users, np.arange(num_users)):
         raise DataError(test_path, "users are not 0, 1, 2, …", column="user")
-    if train[:, 0].max() >= num_users or train[:, :2].min() < 0:
+    if users.max() >= num_users or min(users.min(), items.min()) < 0:
         raise DataError(train_path, f"a user or item id is out of range (there are {num_users} users)")
-    user_ids, user = numbered(np.concatenate([train[:, 0], test[:, 0]]))
-    item_ids, item = numbered(np.concatenate([train[:, 1], test[:, 1]]))
+    user_ids, user = numbered(np.concatenate([users, test_users]))
+    item_ids, item = numbered(np.concatenate([items, test_items]))
     _refuse_twice(train_path, user, item, (user_ids, item_ids))
     zips = _zips(users_folder, num_users) if users_folder is not None else ()
-    num_items = int(max(train[:, 1].max(), test[:, 1].max())) + 1
+    num_items = int(max(items.max(), test_items.max())) + 1
     if negative_path is None:
-        users, items = np.concatenate([train[:, :2], test]).T
-        negatives = draw_negatives(users, items, num_users, num_items, seed)
+        every = np.concatenate([users, test_users]), np.concatenate([items, test_items])
+        negatives, _ = draw_negatives(*every, num_users, num_items, seed)
     else:
-        negatives = _read_negatives(negative_path, test)
+        negatives = _read_negatives(negative_path, test_items)
         num_items = max(num_items, int(negatives.max()) + 1)
     published = negative_path is not None
-    return LeaveOneOut(train[:, 0], train[:, 1], test[:, 1], negatives, zips, num_items, published_negatives=published)
+    return LeaveOneOut(users, items, test_items, negatives, zips, num_items, published_negatives=published)
 
 
 def _zips(users_folder: Path, num_users: int) -> tuple[str, ...]:
@@ -194,7 +195,7 @@ def _read_lists(folder: Path, seed: int) -> LeaveOneOut:
     keys = user * len(item_ids) + item
     once = np.sort(np.unique(keys, return_index=True)[1])
     kept = once[~np.isin(keys[once], keys[last])]  # what is held out may be in train.txt, too
-    negatives = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
+    negatives, num_repeated = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
     return LeaveOneOut(
         user[kept],
         item[kept],
@@ -203,7 +204,7 @@ def _read_lists(folder: Path, seed: int) -> LeaveOneOut:
         (),
         len(item_ids),
         published_negatives=False,
-        num_repeated=len(rows) - len(once),
+        num_repeated=num_repeated,
     )
 
 
@@ -220,77 +221,85 @@ def _item_lists(path: Path) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def _read_negatives(path: Path, test: NDArray[np.int64]) -> Ids:
-    negatives = np.full((len(test), NUM_NEGATIVES), -1, np.int64)
+def _read_negatives(path: Path, test_items: Ids) -> Ids:
+    num_users = len(test_items)
+    negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
     for number, line in _lines(path):
         pair, *items = line.split("\t")
         user = number - 1
-        if user >= len(test) or pair != f"({user},{test[user, 1]})" or len(items) != NUM_NEGATIVES:
+        if user >= num_users or pair != f"({user},{test_items[user]})" or len(items) != NUM_NEGATIVES:
             raise DataError(path, f"expected the pair of user {user} and {NUM_NEGATIVES} items", line=number)
         try:
             negatives[user] = [int(item) for item in items]
         except ValueError as error:
             raise DataError(path, f"not a whole number: {error}", line=number) from None
     if (negatives < 0).any():
-        raise DataError(path, f"fewer than {len(test)} lines (the file is truncated), or an id below 0")
-    negatives[negatives == test[:, 1:2]] = -1
+        raise DataError(path, f"fewer than {num_users} lines (the file is truncated), or an id below 0")
+    negatives[negatives == test_items[:, None]] = -1
     return negatives
 
 
 def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None, *, seed: int) -> LeaveOneOut:
     """Hold out each user's latest rating (ties: the later line); number items by first appearance, as NCF does."""
     path = _require(folder, ratings)
-    rows = _integers(path, separator, ("user", "item", "rating", "timestamp"))
+    raters, rated, _, times = _integers(path, separator, ("user", "item", "rating", "timestamp"))
     codes = _zip_codes(_require(folder, users), separator or "|")
-    user_ids, user = numbered(rows[:, 0])
+    user_ids, user = numbered(raters)
     unknown = [int(u) for u in user_ids if int(u) not in codes]
     if unknown:
         raise DataError(folder / users, f"no line for user {unknown[0]}, who has ratings")
-    item_ids, place = numbered(rows[:, 1])
-    _refuse_twice(path, user, place, (user_ids, item_ids))
+    item_ids, place = numbered(rated)
     rank = np.empty(len(item_ids), np.int64)
     rank[np.argsort(first_of_each(place, len(item_ids)))] = np.arange(len(item_ids))
     item = rank[place]
-    last = latest_of_each(user, rows[:, 3], len(user_ids))
-    keep = np.ones(len(rows), bool)
+    negatives, num_repeated = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
+    if num_repeated:
+        _refuse_twice(path, user, place, (user_ids, item_ids))
+    last = latest_of_each(user, times, len(user_ids))
+    keep = np.ones(len(user), bool)
     keep[last] = False
-    negatives = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
     zips = tuple(codes[int(u)] for u in user_ids)
     return LeaveOneOut(user[keep], item[keep], item[last], negatives, zips, len(item_ids), published_negatives=False)
 
 
-def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed: int) -> Ids:
+def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed: int) -> tuple[Ids, int]:
     """Draw 99 distinct items per user that the user never rated; -1 where a user has fewer such items.
 
     Items are drawn one after the other and those that do not count are passed over; a user who has rated so many that
-    it takes too long chooses among the others.
+    it takes too long chooses among the others. Returns also how many pairs of user and item were there before.
     """
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, num_users])))
-    negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
     order = np.argsort(users, kind="stable")
     users, items = users[order], items[order]
-    borders = np.searchsorted(users, np.arange(num_users + 1))
     block = max(1, _DRAWN_PAIRS // num_items)
-    for start in range(0, num_users, block):
+
+    def draw(start: int) -> tuple[Ids, int]:
         stop = min(start + block, num_users)
-        mine = slice(borders[start], borders[stop])
+        mine = slice(*np.searchsorted(users, [start, stop]))
         free = np.ones((stop - start, num_items), np.bool_)
         free[users[mine] - start, items[mine]] = False
-        drawn = rng.integers(0, num_items, (stop - start, _DRAWS))  # [B, T]
-        counts = free[np.arange(stop - start)[:, None], drawn] & _first_times(drawn, num_items)
-        nth = counts.cumsum(1)
-        full = nth[:, -1] >= NUM_NEGATIVES
-        negatives[start:stop][full] = drawn[full][(counts & (nth <= NUM_NEGATIVES))[full]].reshape(-1, NUM_NEGATIVES)
-        for row in np.flatnonzero(~full):
-            candidates = np.flatnonzero(free[row])
-            chosen = rng.choice(candidates, min(NUM_NEGATIVES, len(candidates)), replace=False, shuffle=False)
-            negatives[start + row, : len(chosen)] = chosen
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, num_users, start])))
+        return _drawn(free, rng), int(np.count_nonzero(free)) - free.size
+
+    parts = list(in_threads(draw, range(0, num_users, block)))
+    return np.concatenate([part for part, _ in parts]), len(users) + sum(taken for _, taken in parts)
+
+
+def _drawn(free: NDArray[np.bool_], rng: np.random.Generator) -> Ids:
+    """Draw for some users at once. free: [B, items], which of the items a user may get. Returns int64 [B, 99]."""
+    num_users, num_items = free.shape
+    negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
+    drawn = rng.integers(0, num_items, (num_users, _DRAWS))  # [B, T]
+    places = (drawn + np.arange(0, free.size, num_items)[:, None]).ravel()  # in `free`, laid out flat
+    turns = np.arange(places.size, dtype=np.int32)
+    first = np.empty(free.size, np.int32)  # at which turn a place was drawn first
+    first[places[::-1]] = turns[::-1]  # of several the last assignment stays
+    counts = (free.ravel().take(places) & (first.take(places) == turns)).reshape(drawn.shape)
+    nth = counts.cumsum(1, dtype=np.int16)
+    full = nth[:, -1] >= NUM_NEGATIVES
+    counts &= (nth <= NUM_NEGATIVES) & full[:, None]
+    negatives[full] = drawn[counts].reshape(-1, NUM_NEGATIVES)
+    for row in np.flatnonzero(~full):
+        candidates = np.flatnonzero(free[row])
+        chosen = rng.choice(candidates, min(NUM_NEGATIVES, len(candidates)), replace=False, shuffle=False)
+        negatives[row, : len(chosen)] = chosen
     return negatives
-
-
-def _first_times(drawn: Ids, num_items: int) -> NDArray[np.bool_]:
-    """Return where in its row a number comes first. drawn: [B, T] of 0 to num_items - 1."""
-    rows, times = np.arange(len(drawn))[:, None], np.arange(drawn.shape[1], dtype=np.int16)
-    first = np.empty((len(drawn), num_items), np.int16)
-    first[rows, drawn[:, ::-1]] = times[::-1]  # of several the last assignment stays
-    return np.equal(first[rows, drawn], times)

@@ -56,6 +56,7 @@ def latest_of_each(places: Ids, times: Ids, count: int) -> Ids:
 def twice(first: Ids, second: Ids) -> tuple[int, int] | None:
     """Return the lowest pair of numbers that is there twice, if one is; first, second: [N] as `numbered` gives them."""
     width = int(second.max(initial=0)) + 1
-    keys = np.sort(first * width + second)
+    keys = first * width + second
+    keys.sort()
     found = keys[1:][keys[1:] == keys[:-1]]
     return divmod(int(found[0]), width) if len(found) else None

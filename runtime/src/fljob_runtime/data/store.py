@@ -95,10 +95,11 @@ def write_sites(out: Path, sites: Mapping[str, tuple[SiteManifest, SiteTables]])
     Raises DataError when a folder is there with other content: nothing is overwritten.
     """
     out.mkdir(parents=True, exist_ok=True)
-    list(in_threads(lambda site: _put(out / site[0], *site[1]), sites.items()))
+    list(in_threads(lambda site: write_site(out / site[0], *site[1]), sites.items()))
 
 
-def _put(target: Path, manifest: SiteManifest, tables: SiteTables) -> None:
+def write_site(target: Path, manifest: SiteManifest, tables: SiteTables) -> None:
+    """Write the folder of one site, as `write_sites` does; what it is to lie in is there."""
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         folder = Path(scratch) / target.name
         fresh = _write_site(folder, manifest, tables)

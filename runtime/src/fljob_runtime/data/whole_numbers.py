@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from fljob_runtime.data.table_files import opened
 
 
-def plain_rows(path: Path, separator: str | None, count: int) -> NDArray[np.int64] | None:
-    """Read the first `count` whole numbers of each line, int64 [rows, count]; None where some line is unusual.
+def plain_columns(path: Path, separator: str | None, count: int) -> list[NDArray[np.int64]] | None:
+    """Read the first `count` whole numbers of each line, int64 [rows] of each; None where some line is unusual.
 
     separator: of one character or of the same one twice; None: a tab.
     """
@@ -30,7 +30,7 @@ def plain_rows(path: Path, separator: str | None, count: int) -> NDArray[np.int6
         return None
 
 
-def _parsed(text: bytes, separator: str, count: int) -> NDArray[np.int64] | None:
+def _parsed(text: bytes, separator: str, count: int) -> list[NDArray[np.int64]] | None:
     head = text[: text.find(b"\n") + 1]
     if not head.isascii() or b"x" in text or b"X" in text:  # pyarrow passes over a mark of UTF-8, and reads 0x1f
         return None
@@ -49,4 +49,4 @@ def _parsed(text: bytes, separator: str, count: int) -> NDArray[np.int64] | None
     columns = [table.column(name) for name in wanted[::step]]
     if table.num_rows == 0 or any(column.null_count for column in columns):
         return None
-    return np.stack([column.to_numpy() for column in columns]).T
+    return [column.to_numpy() for column in columns]

@@ -230,19 +230,23 @@ def test_negatives_are_different_items_that_a_user_did_not_rate_as_many_as_there
     rated = [rng.choice(num_items, rng.integers(0, most + 1), replace=False) for _ in range(users)]
     pairs = np.concatenate([np.stack([np.full(len(items), user), items], 1) for user, items in enumerate(rated)])
     pairs = rng.permutation(pairs)
-    drawn = draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 3)
+    drawn, num_repeated = draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 3)
+    assert num_repeated == 0
     for user, items in enumerate(rated):
         got = drawn[user][drawn[user] >= 0]
         assert len(got) == min(99, num_items - len(items)) == len(set(got.tolist()))
         assert not set(got.tolist()) & set(items.tolist())
-    assert np.array_equal(drawn, draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 3))
-    other = draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 4)
+    twice = np.concatenate([pairs, pairs[:7]])
+    again, num_repeated = draw_negatives(twice[:, 0], twice[:, 1], users, num_items, 3)
+    assert np.array_equal(drawn, again)
+    assert num_repeated == 7
+    other, _ = draw_negatives(pairs[:, 0], pairs[:, 1], users, num_items, 4)
     assert np.array_equal(drawn, other) is (num_items < 99)  # there is nothing to choose
 
 
 def test_every_item_is_a_negative_equally_often() -> None:
     nothing = np.empty(0, np.int64)
-    counts = np.bincount(draw_negatives(nothing, nothing, 4000, 400, 0).ravel(), minlength=400)
+    counts = np.bincount(draw_negatives(nothing, nothing, 4000, 400, 0)[0].ravel(), minlength=400)
     expected = 4000 * 99 / 400
     deviation = (expected * (1 - 99 / 400)) ** 0.5
     assert 0.85 < counts.std() / deviation < 1.15

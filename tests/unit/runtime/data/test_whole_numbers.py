@@ -6,15 +6,16 @@ import gzip
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fljob_runtime.data.whole_numbers import plain_rows
+from fljob_runtime.data.whole_numbers import plain_columns
 
 
 def rows(tmp_path: Path, text: str, separator: str | None, count: int = 3) -> list[list[int]] | None:
     (tmp_path / "numbers").write_text(text, encoding="latin-1")
-    found = plain_rows(tmp_path / "numbers", separator, count)
-    return None if found is None else found.tolist()
+    found = plain_columns(tmp_path / "numbers", separator, count)
+    return None if found is None else np.stack(found, 1).tolist()
 
 
 @pytest.mark.parametrize("separator", ["::", "\t", "|"])
@@ -32,9 +33,9 @@ def test_compressed_files_are_read(tmp_path: Path, compressed: object) -> None:
     assert callable(compressed)
     path = tmp_path / ("numbers.xz" if compressed is lzma.compress else "numbers.gz")
     path.write_bytes(compressed(b"1\t2\n3\t4\n"))
-    found = plain_rows(path, "\t", 2)
+    found = plain_columns(path, "\t", 2)
     assert found is not None
-    assert found.tolist() == [[1, 2], [3, 4]]
+    assert [column.tolist() for column in found] == [[1, 3], [2, 4]]
 
 
 @pytest.mark.parametrize(
@@ -61,4 +62,4 @@ def test_anything_unusual_is_left_to_the_slow_way(tmp_path: Path, text: str) -> 
 def test_a_truncated_archive_is_left_to_the_slow_way(tmp_path: Path) -> None:
     whole = lzma.compress(b"1\t2\n" * 1000)
     (tmp_path / "numbers.xz").write_bytes(whole[:-20])
-    assert plain_rows(tmp_path / "numbers.xz", "\t", 2) is None
+    assert plain_columns(tmp_path / "numbers.xz", "\t", 2) is None
