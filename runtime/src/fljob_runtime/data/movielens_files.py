@@ -244,11 +244,10 @@ def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None,
     path = _require(folder, ratings)
     raters, rated, _, times = _integers(path, separator, ("user", "item", "rating", "timestamp"))
     codes = _zip_codes(_require(folder, users), separator or "|")
-    user_ids, user = numbered(raters)
+    (user_ids, user), (item_ids, place) = in_threads(numbered, (raters, rated))
     unknown = [int(u) for u in user_ids if int(u) not in codes]
     if unknown:
         raise DataError(folder / users, f"no line for user {unknown[0]}, who has ratings")
-    item_ids, place = numbered(rated)
     rank = np.empty(len(item_ids), np.int64)
     rank[np.argsort(first_of_each(place, len(item_ids)))] = np.arange(len(item_ids))
     item = rank[place]
@@ -268,8 +267,9 @@ def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed:
     Items are drawn one after the other and those that do not count are passed over; a user who has rated so many that
     it takes too long chooses among the others. Returns also how many pairs of user and item were there before.
     """
-    order = np.argsort(users, kind="stable")
-    users, items = users[order], items[order]
+    if (users[1:] < users[:-1]).any():
+        order = np.argsort(users, kind="stable")
+        users, items = users[order], items[order]
     block = max(1, _DRAWN_PAIRS // num_items)
 
     def draw(start: int) -> tuple[Ids, int]:
@@ -290,8 +290,8 @@ def _drawn(free: NDArray[np.bool_], rng: np.random.Generator) -> Ids:
     negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
     drawn = rng.integers(0, num_items, (num_users, _DRAWS))  # [B, T]
     places = (drawn + np.arange(0, free.size, num_items)[:, None]).ravel()  # in `free`, laid out flat
-    turns = np.arange(places.size, dtype=np.int32)
-    first = np.empty(free.size, np.int32)  # at which turn a place was drawn first
+    turns = np.tile(np.arange(_DRAWS, dtype=np.int16), num_users)
+    first = np.empty(free.size, np.int16)  # at which turn a place was drawn first
     first[places[::-1]] = turns[::-1]  # of several the last assignment stays
     counts = (free.ravel().take(places) & (first.take(places) == turns)).reshape(drawn.shape)
     nth = counts.cumsum(1, dtype=np.int16)

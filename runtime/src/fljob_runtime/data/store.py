@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,7 +38,7 @@ class SiteManifest:
     ids: column of ids -> how many there are at all sites together; num_site_ids: how many different ones this site has.
     features: columns of numbers; shapes: of those that have more than one for each example. any_ids: columns whose ids
     are any 64-bit numbers, so many of them. sequences: column -> how many ids there are, and the longest sequence.
-    checksums: of each column's values (CRC-32), training rows before held-out ones; equal columns have equal ones.
+    checksums: of each column's values (64-bit XXH3), training rows before held-out ones; equal columns have equal ones.
     negatives_per_positive 0: train.parquet has labels of its own, 0 to num_classes - 1; none where num_classes is 0.
     """
 
@@ -139,11 +139,11 @@ def _same(folder: Path, fresh: SiteManifest) -> bool:
 
 
 def _checksums(tables: SiteTables) -> dict[str, str]:
-    sums: dict[str, int] = {}
+    sums = {name: xxhash.xxh3_64() for columns in (tables.train, tables.test) for name in columns}
     for columns in (tables.train, tables.test):
         for name, values in columns.items():
-            sums[name] = zlib.crc32(np.ascontiguousarray(values).data, sums.get(name, 0))
-    return {name: f"{value:08x}" for name, value in sums.items()}
+            sums[name].update(np.ascontiguousarray(values).data)
+    return {name: total.hexdigest() for name, total in sums.items()}
 
 
 def _digest(path: Path) -> str:
