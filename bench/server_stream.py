@@ -34,8 +34,9 @@ import torch
 from fljob_api import names, pki
 from fljob_runtime.messages import AcceptedUpdate
 from fljob_runtime.parameters import ModelLayout, ModelState, ParamSpec
+from fljob_runtime.server.config import ShardConfig
 from fljob_runtime.server.fold import fold_dense
-from fljob_runtime.server.shard import Shard, ShardConfig
+from fljob_runtime.server.shard import Shard
 from fljob_runtime.transport.credentials import CHUNK_BYTES, SERVER_OPTIONS, Credentials
 from fljob_runtime.transport.heap import keep_freed_pieces
 from fljob_runtime.transport.identity import Identity

@@ -10,8 +10,9 @@ import numpy as np
 from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.algorithms.geo import Geo
 from fljob_runtime.parameters import Float32Array, Int64Array, Kind, ModelLayout, ModelState, ParamSpec, RowSet
+from fljob_runtime.server.config import ShardConfig
 from fljob_runtime.server.live import Exchange
-from fljob_runtime.server.shard import Named, Shard, ShardConfig
+from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.server.staging import Intake, PushHeader, Staged
 from fljob_runtime.transport.credentials import CHUNK_BYTES
 from fljob_runtime.transport.encode import Payload, encode_update, split_rows

@@ -14,7 +14,8 @@ from table_calls import TABLE, UID, Batch, Zipf, initial, layout_of
 
 from fljob_api import names, pki
 from fljob_runtime.messages import AcceptedUpdate
-from fljob_runtime.server.shard import Shard, ShardConfig
+from fljob_runtime.server.config import ShardConfig
+from fljob_runtime.server.shard import Shard
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.heap import keep_freed_pieces
 from fljob_runtime.transport.identity import Identity

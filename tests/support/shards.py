@@ -20,7 +20,8 @@ from fljob_runtime.checkpoints.shard_file import ShardFileName, ShardPart, Table
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.messages import AcceptedUpdate, CommitResult, SavedVersion
 from fljob_runtime.parameters import Kind, ModelLayout, ModelState, ParamSpec, RowSet, Scope
-from fljob_runtime.server.shard import Named, Shard, ShardConfig
+from fljob_runtime.server.config import ShardConfig
+from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.server.staging import PushHeader, Staged
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.encode import Payload, encode_update

@@ -21,8 +21,9 @@ from fljob_runtime.parameters import (
     Scope,
     TableRules,
 )
+from fljob_runtime.server.config import ShardConfig
 from fljob_runtime.server.placement import shards_of
-from fljob_runtime.server.shard import Named, Shard, ShardConfig
+from fljob_runtime.server.shard import Named, Shard
 from fljob_runtime.transport.encode import Coding, encode_update
 from fljob_runtime.transport.framing import blocks_to_proto, data_chunks
 from fljob_runtime.transport.shard_service import receive_push

@@ -20,7 +20,8 @@ from fljob_api.job_config import JobConfig
 from fljob_cli import manifests, record, sites
 from fljob_cli.display import decimal
 from fljob_cli.errors import CliError
-from fljob_cli.train import EPOCHS, check_site, data_faults, kept_epochs
+from fljob_cli.faults import data_faults
+from fljob_cli.train import EPOCHS, check_site, kept_epochs
 
 if TYPE_CHECKING:
     from fljob_runtime.checkpoints.saved_model import SavedModel

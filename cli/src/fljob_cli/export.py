@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from fljob_api.exit_codes import ExitCode
 from fljob_cli.errors import CliError
 from fljob_cli.evaluate import Kept, choose, find_models
-from fljob_cli.train import check_site, data_faults
+from fljob_cli.faults import data_faults
+from fljob_cli.train import check_site
 
 if TYPE_CHECKING:
     from fljob_runtime.checkpoints.saved_model import SavedModel

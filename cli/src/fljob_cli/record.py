@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from fljob_api.exit_codes import ExitCode
+from fljob_api.fljob import FLJob
 from fljob_api.progress import Progress, RoundSummary
 from fljob_cli.errors import CliError
 
 FILE_NAME = "run.json"
+INTERRUPTED = "Interrupted"
 _DETAIL = re.compile(r"\s*\(.*|:.*")
 _NUMBERED = re.compile(r"\bround \d+")
 
@@ -166,3 +170,31 @@ def read(run_dir: Path) -> Record:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise CliError(f"{path}: cannot be read: {error}", code=ExitCode.BAD_DATA) from error
+
+
+def choose_run_dir(run_dir: Path | None, job: FLJob, *, resume: bool) -> Path:
+    """Return the folder of a run, made if absent; raises CliError where it does not fit `--resume`."""
+    if run_dir is None:
+        if resume:
+            raise CliError("--resume needs --run-dir: the folder of the run to go on with")
+        run_dir = Path("runs") / f"{job.metadata.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    there = (run_dir / FILE_NAME).is_file()
+    if there and not resume:
+        raise CliError(
+            f"--run-dir {run_dir}: there is a run already",
+            hint="add --resume to go on with it, or choose another folder",
+        )
+    if resume and not there:
+        raise CliError(f"--run-dir {run_dir}: no run to go on with", hint="leave --resume away to begin one")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def first_record(manifest: dict[str, Any], run_dir: Path, data: Mapping[str, Path], *, resume: bool) -> Record:
+    """Return the record of a run that begins, or of one that goes on."""
+    folders = {name: str(path) for name, path in data.items()}
+    if resume:
+        former = read(run_dir)
+        return replace(former, manifest=manifest, state="Running", message="", exit_code=0, data=folders)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    return Record(job=manifest["metadata"]["name"], manifest=manifest, started=started, data=folders)

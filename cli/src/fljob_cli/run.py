@@ -14,10 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from rich.console import Console
 
@@ -27,12 +25,12 @@ from fljob_api.progress import Progress
 from fljob_cli import manifests, record, sites
 from fljob_cli.display import Rounds, decimal, duration
 from fljob_cli.errors import CliError
+from fljob_cli.faults import data_faults
 from fljob_cli.pooled import Pooled
-from fljob_cli.record import Record
+from fljob_cli.record import INTERRUPTED, Record, choose_run_dir, first_record
 from fljob_cli.report.page import write_report
 
 REPORT_NAME = "report.html"
-INTERRUPTED = "Interrupted"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,6 @@ def _check_initial_values(job: FLJob, data: Mapping[str, Path]) -> None:
     if not job.spec.initial_values:
         return
     from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
-    from fljob_cli.train import data_faults  # noqa: PLC0415 - it needs this module
     from fljob_runtime import registry  # noqa: PLC0415 - heavy
     from fljob_runtime.roles.trainer_setup import single_trainer  # noqa: PLC0415 - heavy
 
@@ -167,34 +164,6 @@ def _finish_pooled(pooled: Pooled, follower: _Follower, console: Console, job: F
             continue
         gap, score = entry.shown - scores[index], f"{decimal(entry.shown):>{max(len(name), 7)}}"
         console.print(f"{entry.round:>4}/{job.spec.rounds:<4}  {score}  {decimal(scores[index]):>7}  {gap:>+7.4f}")
-
-
-def choose_run_dir(run_dir: Path | None, job: FLJob, *, resume: bool) -> Path:
-    """Return the folder of a run, made if absent; raises CliError where it does not fit `--resume`."""
-    if run_dir is None:
-        if resume:
-            raise CliError("--resume needs --run-dir: the folder of the run to go on with")
-        run_dir = Path("runs") / f"{job.metadata.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    there = (run_dir / record.FILE_NAME).is_file()
-    if there and not resume:
-        raise CliError(
-            f"--run-dir {run_dir}: there is a run already",
-            hint="add --resume to go on with it, or choose another folder",
-        )
-    if resume and not there:
-        raise CliError(f"--run-dir {run_dir}: no run to go on with", hint="leave --resume away to begin one")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
-
-
-def first_record(manifest: dict[str, Any], run_dir: Path, data: Mapping[str, Path], *, resume: bool) -> Record:
-    """Return the record of a run that begins, or of one that goes on."""
-    folders = {name: str(path) for name, path in data.items()}
-    if resume:
-        former = record.read(run_dir)
-        return replace(former, manifest=manifest, state="Running", message="", exit_code=0, data=folders)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    return Record(job=manifest["metadata"]["name"], manifest=manifest, started=started, data=folders)
 
 
 def _say_end(request: Request, last: Record, *, report: Path, console: Console) -> None:

@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fljob_api.dump import DumpSpec
-from fljob_api.exit_codes import ExitCode, meaning
+from fljob_api.exit_codes import ExitCode
 from fljob_api.fljob import FLJob
 from fljob_api.problems import nearest
 from fljob_cli import manifests, record, sites
 from fljob_cli.display import decimal, duration
 from fljob_cli.errors import CliError
-from fljob_cli.record import Record, Round
-from fljob_cli.run import INTERRUPTED, choose_run_dir, first_record
+from fljob_cli.faults import data_faults
+from fljob_cli.record import INTERRUPTED, Record, Round, choose_run_dir, first_record
 from fljob_cli.watch import Wanted, Watch
 
 if TYPE_CHECKING:
@@ -94,34 +94,6 @@ def check_site(job: FLJob, site: str) -> None:
             f"--site {site}: the job has no such trainer" + (f"; did you mean `{meant}`?" if meant else ""),
             hint=f"there are {', '.join(names)}",
         )
-
-
-@contextmanager
-def data_faults() -> Iterator[None]:
-    """Turn what is wrong with names, data and models into a CliError with the trainer's exit code."""
-    from fljob_runtime.data.errors import DataError  # noqa: PLC0415 - heavy
-    from fljob_runtime.errors import CheckpointError  # noqa: PLC0415 - heavy
-    from fljob_runtime.parameters import LayoutError  # noqa: PLC0415 - heavy
-    from fljob_runtime.registry import RegistryError, UnknownNameError  # noqa: PLC0415 - heavy
-    from fljob_runtime.schema import SchemaError  # noqa: PLC0415 - heavy
-    from fljob_runtime.training.compute import ComputeError  # noqa: PLC0415 - heavy
-    from fljob_runtime.training.record import DivergedError  # noqa: PLC0415 - heavy
-
-    codes: dict[type[Exception], ExitCode] = {
-        DataError: ExitCode.BAD_DATA,
-        UnknownNameError: ExitCode.UNKNOWN_NAME,
-        RegistryError: ExitCode.BAD_CONFIG,
-        SchemaError: ExitCode.BAD_CONFIG,
-        ComputeError: ExitCode.BAD_CONFIG,
-        LayoutError: ExitCode.LAYOUT_MISMATCH,
-        CheckpointError: ExitCode.CHECKPOINT_UNUSABLE,
-        DivergedError: ExitCode.DIVERGED,
-    }
-    try:
-        yield
-    except tuple(codes) as error:
-        code = next(code for kind, code in codes.items() if isinstance(error, kind))
-        raise CliError(str(error), code=code, hint=meaning(int(code)).help) from error
 
 
 def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTraining:

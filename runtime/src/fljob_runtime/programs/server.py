@@ -32,7 +32,8 @@ from fljob_runtime.programs.arguments import (
     read_config,
     set_up_logging,
 )
-from fljob_runtime.server.shard import Shard, ShardConfig
+from fljob_runtime.server.config import ShardConfig
+from fljob_runtime.server.shard import Shard
 from fljob_runtime.transport.credentials import Credentials
 from fljob_runtime.transport.errors import exit_code_of
 from fljob_runtime.transport.heap import keep_freed_pieces

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fljob_runtime.algorithms.algorithm import FEDAVG
 from fljob_runtime.parameters import Float32Array
+from fljob_runtime.server.config import ShardConfig
 from fljob_runtime.server.digest import digest_of
 from fljob_runtime.server.fold import FoldedRows
 from fljob_runtime.server.rebase import moved
 from fljob_runtime.server.round_mean import RoundMean
 from fljob_runtime.server.staging import Staged
 from fljob_runtime.server.versions import ShardModel
-
-if TYPE_CHECKING:
-    from fljob_runtime.server.shard import ShardConfig
 
 
 def advance(model: ShardModel, config: ShardConfig, updates: Sequence[Staged]) -> None:

@@ -9,21 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fljob_api.strategy import RowAveraging, Weighting
-from fljob_runtime.algorithms.algorithm import FEDAVG, Averaging
-from fljob_runtime.algorithms.exchange import ExchangeRule
 from fljob_runtime.checkpoints.rebalance import Wanted, load_part
-from fljob_runtime.checkpoints.remote import Remote
 from fljob_runtime.checkpoints.remote_store import load_remote_part
 from fljob_runtime.checkpoints.shard_file import ShardFileName
-from fljob_runtime.compression.chain import Chain
 from fljob_runtime.errors import CheckpointError, LayoutMismatchError, MalformedError, NotReadyError, StaleError
 from fljob_runtime.messages import CommitResult, ShardState, StagedUpdate
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout
 from fljob_runtime.server.buffers import Budget
+from fljob_runtime.server.config import ShardConfig
 from fljob_runtime.server.keyed import TableCounts
 from fljob_runtime.server.live import Answer, Exchange, LiveRound
 from fljob_runtime.server.next_version import advance, append
@@ -32,46 +26,6 @@ from fljob_runtime.server.saver import Place, Saver
 from fljob_runtime.server.staging import Intake, PushHeader, Staged
 from fljob_runtime.server.versions import ShardModel
 from fljob_runtime.server.work import Work
-
-if TYPE_CHECKING:
-    from fljob_runtime.algorithms.server_optimizers import ServerOptimizer
-
-
-@dataclass(frozen=True)
-class ShardConfig:
-    """What a shard is told at start. `checkpoint` is the root folder, None without checkpoints.
-
-    remote: the store that checkpoints go to, `checkpoint` being its spool; None where the folder itself is what lasts.
-    averaging: the algorithm's. optimizer: applies rounds' means; None makes the mean the next version. exchange: the
-    rule of a mode in which values change within a round, None for Sync and Buffered. buffered: updates may be made
-    from any version that is held; buffer_share: the part of the job's trainers whose updates make a version then. seed:
-    of keyed tables' initial values.
-    """
-
-    job_uid: str
-    incarnation: int
-    shard: int
-    num_shards: int
-    boot_id: str
-    scratch: Path
-    memory_bytes: int
-    checkpoint: Path | None = None
-    remote: Remote | None = None
-    weighting: Weighting = Weighting.SAMPLES
-    row_averaging: RowAveraging = RowAveraging.TOUCHED
-    averaging: Averaging = FEDAVG
-    optimizer: ServerOptimizer | None = None
-    exchange: ExchangeRule | None = None
-    max_staleness: int | None = None
-    compression: Chain | None = None
-    buffered: bool = False
-    buffer_share: float = 1.0
-    seed: int = 0
-
-    @property
-    def slots(self) -> tuple[float, ...]:
-        """Return the first values of the optimizer's state."""
-        return self.optimizer.initial if self.optimizer else ()
 
 
 @dataclass(frozen=True)
