@@ -103,7 +103,7 @@ class LocalRun:
         self._job.kill(process)
 
     def suspend(self) -> None:
-        self._job.folder.control.write_text('{"suspend": true}')
+        self._job.suspend()
 
     def resume(self) -> None:
         self._job.folder.control.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from fljob_runtime.backends.supervisor import Supervisor
 
 UID = "00000000-0000-4000-8000-000000000001"
 DEADLINE_S = 60
+SUSPEND_SEEN_S = 2.0  # the coordinator looks for changes every 0.3 s
 MODES: dict[str, dict[str, Any]] = {
     "Geo": {"mode": "Geo", "geoStep": 4},
     "Async": {"mode": "Async", "serverOptimizer": {"name": "SGD", "learningRate": "0.02"}},
@@ -87,6 +89,13 @@ class LocalJob:
     def kill(self, process: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one process."""
         self.supervisor.fleet.kill(process, number)
+
+    def suspend(self) -> None:
+        """Suspend the job, and hold a trainer up until the coordinator has seen that: no round ends before."""
+        trainer = f"trainer-{self.spec.spec.trainers[0].name}"
+        self.kill(trainer, signal.SIGSTOP)
+        self.folder.control.write_text('{"suspend": true}')
+        threading.Timer(SUSPEND_SEEN_S, self.kill, (trainer, signal.SIGCONT)).start()
 
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Return the journal's records of one kind."""

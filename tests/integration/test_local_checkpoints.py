@@ -30,7 +30,7 @@ def wide(mode: dict[str, Any]) -> Any:
 def suspended_and_resumed(root: Path, mode: dict[str, Any]) -> LocalJob:
     """Suspend a job after two rounds at least, check that it left increments, and run it to its end."""
     first = LocalJob(wide(mode), root)
-    first.once(RoundState.TRAINING, 2, lambda: first.folder.control.write_text('{"suspend": true}'))
+    first.once(RoundState.TRAINING, 2, first.suspend)
     assert first.run().outcome is Outcome.PAUSED
     newest = complete_versions(first.folder.checkpoint, first.config.uid)[0]
     assert all(len(open_chain(first.folder.checkpoint, file).paths) > 1 for file in newest.files)
@@ -83,7 +83,7 @@ def test_a_suspended_job_ends_as_an_undisturbed_one_also_where_state_stays_with_
     spec = job(sites=2, rounds=12, strategy=strategy, optimizer={"learningRate": "0.01"}, **KINDS[kind])
     quiet, first = (LocalJob(spec, tmp_path / name) for name in ("quiet", "stopped"))
     assert quiet.run().outcome is Outcome.SUCCEEDED
-    first.once(RoundState.TRAINING, 2, lambda: first.folder.control.write_text('{"suspend": true}'))
+    first.once(RoundState.TRAINING, 2, first.suspend)
     assert first.run().outcome is Outcome.PAUSED
     first.folder.control.unlink()
     second = LocalJob(spec, tmp_path / "stopped")

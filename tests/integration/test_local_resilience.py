@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_in_its_folder(undisturbed: LocalJob, tmp_pat
 
 def test_a_suspended_job_goes_on_with_the_same_result(undisturbed: LocalJob, tmp_path: Path) -> None:
     first = LocalJob(job(), tmp_path)
-    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    first.once(RoundState.TRAINING, 1, first.suspend)
     paused = first.run()
     assert (paused.outcome, paused.exit_code) == (Outcome.PAUSED, 143)
     first.folder.control.unlink()
@@ -102,7 +102,7 @@ def test_a_suspended_job_goes_on_with_another_number_of_shards(
     before: int, after: int, undisturbed: LocalJob, tmp_path: Path
 ) -> None:
     first = LocalJob(job(server={"replicas": before}), tmp_path)
-    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    first.once(RoundState.TRAINING, 1, first.suspend)
     assert first.run().outcome is Outcome.PAUSED
     first.folder.control.unlink()
     second = LocalJob(job(server={"replicas": after}), tmp_path)
@@ -116,7 +116,7 @@ def test_the_servers_optimizer_goes_on_with_another_number_of_shards(tmp_path: P
     whole = LocalJob(job(strategy=strategy), tmp_path / "whole")
     assert whole.run().outcome is Outcome.SUCCEEDED
     first = LocalJob(job(strategy=strategy, server={"replicas": 2}), tmp_path / "cut")
-    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    first.once(RoundState.TRAINING, 1, first.suspend)
     assert first.run().outcome is Outcome.PAUSED
     first.folder.control.unlink()
     second = LocalJob(job(strategy=strategy, server={"replicas": 3}), tmp_path / "cut")

@@ -66,7 +66,7 @@ def test_a_process_killed_in_training_changes_nothing(
 def test_a_suspended_job_goes_on_from_the_store(undisturbed: bytes, store_uri: str, tmp_path: Path) -> None:
     uri = f"{store_uri}/suspended"
     first = LocalJob(stored(uri), tmp_path / "run")
-    first.once(RoundState.TRAINING, 1, lambda: first.folder.control.write_text('{"suspend": true}'))
+    first.once(RoundState.TRAINING, 1, first.suspend)
     assert first.run().outcome is Outcome.PAUSED
     first.folder.control.unlink()
     second = LocalJob(stored(uri), tmp_path / "run")
