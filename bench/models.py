@@ -109,7 +109,7 @@ CASES = {
     "softmax": Case("softmax", {}, **_PICTURES, peer=lambda _: plain.Softmax(SIDE * SIDE, CLASSES)),
     "cnn": Case("cnn", {"dense": 256}, **_PICTURES, peer=lambda _: plain.Cnn(SIDE, (32, 64), 256, CLASSES)),
 }
-ROWS = {"pairs": 50_000, "criteo": 10_000, "sessions": 1000, "pictures": 4000}
+ROWS = {"pairs": 250_000, "criteo": 20_000, "sessions": 1000, "pictures": 4000}
 _SLOW = {"cnn": 0.1}  # part of the rows: a row is dear
 
 
