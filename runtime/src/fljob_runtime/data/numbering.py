@@ -31,7 +31,8 @@ def numbered(ids: Ids) -> tuple[Ids, Ids]:
 
 def grouped(numbers: Ids, count: int) -> list[Ids]:
     """Return where each of the numbers 0 to count - 1 stands, ascending."""
-    small = numbers.astype(np.uint16) if count <= 1 << 16 else numbers  # numpy sorts these in time of their number
+    # numpy sorts numbers of one or two bytes in time of how many there are
+    small = numbers.astype(np.uint8 if count <= 1 << 8 else np.uint16) if count <= 1 << 16 else numbers
     order = np.argsort(small, kind="stable")
     return np.split(order, np.cumsum(np.bincount(numbers, minlength=count))[:-1])
 
@@ -45,8 +46,11 @@ def first_of_each(places: Ids, count: int) -> Ids:
 
 def latest_of_each(places: Ids, times: Ids, count: int) -> Ids:
     """Return where each number 0 to count - 1, all of which are there, has its greatest time, late in a tie."""
-    latest = np.full(count, np.iinfo(np.int64).min)
-    np.maximum.at(latest, places, times)
+    if (places[1:] >= places[:-1]).all():
+        latest = np.maximum.reduceat(times, np.searchsorted(places, np.arange(count)))
+    else:
+        latest = np.full(count, np.iinfo(np.int64).min)
+        np.maximum.at(latest, places, times)
     candidates = np.flatnonzero(times == latest[places])
     last = np.empty(count, np.int64)
     last[places[candidates]] = candidates

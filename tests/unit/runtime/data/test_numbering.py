@@ -33,6 +33,20 @@ def test_the_latest_of_each_is_the_later_one_of_equal_times() -> None:
     assert latest_of_each(np.array([0, 1, 0, 0, 1]), np.array([7, -2, 7, 5, -9]), 2).tolist() == [2, 1]
 
 
+@given(rows=st.lists(st.tuples(st.integers(0, 3), st.integers(-5, 5)), max_size=30), in_order=st.booleans())
+def test_the_latest_of_each_is_the_last_of_its_greatest_times(rows: list[tuple[int, int]], in_order: bool) -> None:
+    every = [*rows, *((place, -6) for place in range(4))]  # each is there
+    places, times = np.array(sorted(every) if in_order else every, np.int64).T
+    expected = [max(np.flatnonzero(places == place), key=lambda row: (times[row], row)) for place in range(4)]
+    assert latest_of_each(places, times, 4).tolist() == expected
+
+
+@pytest.mark.parametrize("count", [7, 300, 70_000])
+def test_groups_of_any_count_are_where_each_number_stands(count: int) -> None:
+    numbers = np.arange(1000) * 7919 % count
+    assert all(np.array_equal(at, np.flatnonzero(numbers == n)) for n, at in enumerate(grouped(numbers, count)))
+
+
 @given(numbers=st.lists(st.integers(0, 6), max_size=30))
 def test_groups_are_where_each_number_stands(numbers: list[int]) -> None:
     array = np.array(numbers, np.int64)
