@@ -137,8 +137,7 @@ class Dlrm(RecommenderModel):
 
     def interactions(self, batch: Batch) -> Tensor:
         """Return what the top tower reads: [B, pairs + D] or [B, F · D]."""
-        tables = self.embeddings  # nn.Module looks for it anew each time
-        vectors = [self._vector(name, cast(ColumnTable, tables[name]), batch) for name in self.ids]  # I of [B, D]
+        vectors = [self._vector(name, batch) for name in self.ids]  # I of [B, D]
         dense = []
         if self.numbers:
             dense = [self.bottom(torch.stack([batch[name] for name in self.numbers], 1))]  # [B, D]
@@ -148,9 +147,9 @@ class Dlrm(RecommenderModel):
         products = stacked @ stacked.transpose(1, 2)  # [B, F, F]
         return torch.cat([*dense, products[:, self.pairs[0], self.pairs[1]]], 1)
 
-    def _vector(self, name: str, table: ColumnTable, batch: Batch) -> Tensor:
+    def _vector(self, name: str, batch: Batch) -> Tensor:
         """Return a column's vectors, those of a bag pooled: [B, D]."""
-        rows = table.rows(batch, name)
+        rows = self._table(name).rows(batch, name)
         if rows.dim() == 2:
             return rows
         weights = (batch[name] != PADDING).to(rows.dtype)  # [B, T]
