@@ -143,9 +143,10 @@ def _site(data: LeaveOneOut, name: str, members: Ids, mine: Ids) -> tuple[SiteMa
     labels = np.zeros(items.shape, np.float32)
     labels[:, 0] = 1.0
     groups = np.broadcast_to(np.arange(len(members))[:, None], items.shape)
+    columns = {"user": users, "item": items, "label": labels, "group": groups}
     kept = items >= 0
-    test = {"user": users[kept], "item": items[kept], "label": labels[kept], "group": groups[kept]}
-    dropped = int((~kept).sum())
+    dropped = kept.size - int(np.count_nonzero(kept))
+    test = {name: values[kept] if dropped else values.reshape(-1) for name, values in columns.items()}
     origin = "published" if data.published_negatives else "drawn from the seed"
     repeated = f"; of all sites {data.num_repeated} repeated interactions" if data.num_repeated else ""
     manifest = SiteManifest(

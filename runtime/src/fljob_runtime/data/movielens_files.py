@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,21 +244,31 @@ def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None,
     """Hold out each user's latest rating (ties: the later line); number items by first appearance, as NCF does."""
     path = _require(folder, ratings)
     raters, rated, _, times = _integers(path, separator, ("user", "item", "rating", "timestamp"))
-    codes = _zip_codes(_require(folder, users), separator or "|")
-    (user_ids, user), (item_ids, place) = in_threads(numbered, (raters, rated))
-    unknown = [int(u) for u in user_ids if int(u) not in codes]
+
+    def number_users() -> tuple[Ids, Ids, Ids]:
+        ids, user = numbered(raters)
+        return ids, user, latest_of_each(user, times, len(ids))
+
+    def number_items() -> tuple[Ids, Ids]:
+        ids, place = numbered(rated)
+        order = np.argsort(first_of_each(place, len(ids)))
+        rank = np.empty(len(ids), np.int64)
+        rank[order] = np.arange(len(ids))
+        return ids[order], rank[place]
+
+    with ThreadPoolExecutor(2, "fljob-import") as pool:
+        by_user, by_item = pool.submit(number_users), pool.submit(number_items)
+        codes = _zip_codes(_require(folder, users), separator or "|")
+    (user_ids, user, last), (item_ids, item) = by_user.result(), by_item.result()
+    unknown = [u for u in user_ids.tolist() if u not in codes]
     if unknown:
         raise DataError(folder / users, f"no line for user {unknown[0]}, who has ratings")
-    rank = np.empty(len(item_ids), np.int64)
-    rank[np.argsort(first_of_each(place, len(item_ids)))] = np.arange(len(item_ids))
-    item = rank[place]
     negatives, num_repeated = draw_negatives(user, item, len(user_ids), len(item_ids), seed)
     if num_repeated:
-        _refuse_twice(path, user, place, (user_ids, item_ids))
-    last = latest_of_each(user, times, len(user_ids))
-    keep = np.ones(len(user), bool)
+        _refuse_twice(path, user, item, (user_ids, item_ids))
+    keep = np.ones(len(user), np.bool_)
     keep[last] = False
-    zips = tuple(codes[int(u)] for u in user_ids)
+    zips = tuple(codes[u] for u in user_ids.tolist())
     return LeaveOneOut(user[keep], item[keep], item[last], negatives, zips, len(item_ids), published_negatives=False)
 
 
