@@ -80,12 +80,16 @@ def parse_manifest(path: str, content: bytes) -> Manifest:
         digest = body.pop("digest")
         if (form := body.pop("format")) not in _FORMATS or digest != _digest({"format": form, **body}):
             raise CheckpointError(f"{path}: torn, changed or of another format")
-        for key in ("files", "bases"):
-            body[key] = tuple(_file(**file) for file in body.get(key, ()))
-        body["part_digests"] = tuple(body["part_digests"])
-        return Manifest(**body)
+        body["files"] = tuple(_file(**file) for file in body["files"])
+        body["bases"] = tuple(_file(**file) for file in body.get("bases", ()))
+        body["part_digests"] = tuple(_text(digest) for digest in body["part_digests"])
+        manifest = Manifest(**body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a manifest: {error}") from error
+    shards = len(manifest.files)
+    if not shards or len(manifest.part_digests) != shards:
+        raise CheckpointError(f"{path}: {shards} files of shards, {len(manifest.part_digests)} digests of their parts")
+    return manifest
 
 
 def complete_versions(root: Path, job_uid: str, *, at_most: int | None = None) -> list[Manifest]:
@@ -180,10 +184,14 @@ def _checked(root: Path, job_uid: str, version: int, path: Path) -> Manifest:
     return manifest
 
 
-def _file(path: str, digest: str) -> ShardFileName:
-    if not isinstance(path, str) or not isinstance(digest, str):
-        raise TypeError("a file's path and digest must be texts")
-    return ShardFileName(path, digest)
+def _file(path: object, digest: object) -> ShardFileName:
+    return ShardFileName(_text(path), _text(digest))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("paths and digests must be texts")
+    return value
 
 
 def _digest(body: dict[str, Any]) -> str:

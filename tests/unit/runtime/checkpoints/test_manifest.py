@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_a_changed_manifest_is_skipped(tmp_path: Path) -> None:
     body["files"][0]["digest"] = "f" * 64
     path.write_text(json.dumps(body))
     assert versions(tmp_path) == []
+
+
+@pytest.mark.parametrize("files", [0, 2])
+def test_a_manifest_with_no_file_or_more_files_than_digests_is_skipped(
+    tmp_path: Path, files: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    durable(tmp_path, 1)
+    path = durable(tmp_path, 2)
+    manifest = read_manifest(path)
+    write_manifest(tmp_path, replace(manifest, files=manifest.files * files))
+    assert versions(tmp_path) == [1]
+    assert f"{files} files of shards, 1 digests" in caplog.text
 
 
 def test_a_manifest_whose_file_is_gone_is_skipped(tmp_path: Path) -> None:
