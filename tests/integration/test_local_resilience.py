@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from integration.local_jobs import LocalJob, job
 
-from fljob_api.progress import Outcome, RoundState
+from fljob_api.progress import Outcome, Progress, RoundState
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,22 @@ def test_rounds_without_a_checkpoint_are_repeated_after_the_servers_death(
     assert run.run().outcome is Outcome.SUCCEEDED
     assert [record["version"] for record in run.records("Rewound")] == [0]
     assert run.metrics()[-3:] == undisturbed.metrics()
+
+
+def test_a_coordinator_that_died_after_its_last_word_says_it_again_though_all_others_are_gone(tmp_path: Path) -> None:
+    run = LocalJob(job(), tmp_path)
+    assert run.run().outcome is Outcome.SUCCEEDED
+    model, words = run.model(), run.records("Finished")
+    run.folder.progress.unlink()
+    (file,) = run.folder.checkpoint.glob("*/model/model.safetensors")
+    file.unlink()
+    again = run.supervisor.programs["coordinator"]
+    assert (
+        subprocess.run([sys.executable, "-m", again.module, *again.arguments], timeout=60, check=False).returncode == 0
+    )
+    said = Progress.model_validate_json(run.folder.progress.read_bytes())
+    assert (said.finish and said.finish.outcome, said.training.round) == (Outcome.SUCCEEDED, 3)
+    assert (run.model(), run.records("Finished")) == (model, words)
 
 
 def test_an_interrupted_run_goes_on_in_its_folder(undisturbed: LocalJob, tmp_path: Path) -> None:

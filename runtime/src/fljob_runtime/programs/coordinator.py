@@ -153,7 +153,7 @@ def run(config: JobConfig, options: Options) -> ExitCode:
 
 def _rules(config: JobConfig, options: Options) -> Rules:
     registry.load_selectors(config.spec.participation.selector.name, config.spec.imports)
-    return rules_of(config.spec, absence_grace_s=options.absence_grace_s)
+    return rules_of(config.spec, incarnation=config.incarnation, absence_grace_s=options.absence_grace_s)
 
 
 def _journal_log(config: JobConfig, options: Options, checkpoints: Checkpoints | None) -> Log:

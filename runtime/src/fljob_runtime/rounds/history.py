@@ -40,6 +40,7 @@ class History:
     held: set[int] = field(default_factory=set)
     failed: dict[str, TrainerFailed] = field(default_factory=dict)
     rewinds: int = 0
+    finished: Finished | None = None
 
     @property
     def committed(self) -> int:
@@ -101,6 +102,7 @@ class History:
         elif isinstance(record, TrainerMended):
             self.failed.pop(record.trainer, None)
         elif isinstance(record, Finished):
+            self.finished = record
             self.failed.clear()  # who starts the job again has mended it, or will be told again
 
     def _rewind(self, version: int) -> None:

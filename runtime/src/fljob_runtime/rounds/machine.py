@@ -102,8 +102,22 @@ class RoundMachine:
         return self.under_way.cohort if self.state in {S.TRAINING, S.COMMITTING} else ()
 
     def start(self) -> list[Action]:
-        """Return the first actions: find out what the shards hold."""
-        return [Restore(self.history.committed)]
+        """Return the first actions: find out what the shards hold, or end this start of the job as it had ended.
+
+        Who died after the last word was written had told some shards and trainers of it, and those are gone for good.
+        """
+        last_word = self.history.finished
+        if last_word is None or last_word.incarnation != self.rules.incarnation:
+            return [Restore(self.history.committed)]
+        self._shards_ready = True  # none is needed
+        self._ending = last_word
+        if last_word.outcome is Outcome.FAILED:
+            self._to(S.FAILED, self._since, 0)
+            self._do(Stop(last_word))
+        else:
+            self._to(S.FINISHING, self._since, self.rules.startup_deadline_s)
+            self._save()
+        return self._actions
 
     def waiting(self) -> Wait | None:
         """Return what the machine is waiting for; None when it is over."""
@@ -293,9 +307,10 @@ class RoundMachine:
         last = self.history.last
         if last is not None and event.durable and not last.durable:
             self._note(RoundCommitted(last.round, last.seconds, durable=True))
-        ending = self._ending or Finished(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE, 0)
+        ending = self._ending or self._last_word(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE)
         self._to(S.PAUSED if ending.outcome is Outcome.PAUSED else S.DONE, now, 0)
-        self._note(ending)
+        if ending != self.history.finished:
+            self._note(ending)
         self._do(Stop(ending))
 
     # States.
@@ -502,11 +517,11 @@ class RoundMachine:
         criterion = self._criterion()
         reason = "StopCriterionMet" if criterion else "Completed"
         words = f"{self.history.committed} rounds{f': {criterion}' if criterion else ''}"
-        self._finish(Finished(Outcome.SUCCEEDED, reason, words, ExitCode.DONE, self.history.committed), now)
+        self._finish(self._last_word(Outcome.SUCCEEDED, reason, words, ExitCode.DONE), now)
 
     def _finish_paused(self, now: float) -> None:
         words = f"suspended after round {max(self.history.committed, 0)}"
-        self._finish(Finished(Outcome.PAUSED, "Suspended", words, ExitCode.STOPPED, self.history.committed), now)
+        self._finish(self._last_word(Outcome.PAUSED, "Suspended", words, ExitCode.STOPPED), now)
 
     def _finish(self, ending: Finished, now: float) -> None:
         self._ending = ending
@@ -520,14 +535,17 @@ class RoundMachine:
     def _fail(self, code: ExitCode, message: str, now: float) -> None:
         if self.over:
             return
-        self._ending = Finished(Outcome.FAILED, meaning(code).reason, message, code, self.history.committed)
+        self._ending = self._last_word(Outcome.FAILED, meaning(code).reason, message, code)
         self._to(S.FAILED, now, 0)
         self._note(self._ending)
         self._do(Stop(self._ending))
 
     def _farewell(self, trainer: str) -> Action:
-        ending = self._ending or Finished(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE, 0)
+        ending = self._ending or self._last_word(Outcome.SUCCEEDED, "Completed", "", ExitCode.DONE)
         return Tell(trainer, Finish(ending.outcome, ending.reason, ending.message, ending.exit_code))
+
+    def _last_word(self, outcome: Outcome, reason: str, message: str, code: ExitCode) -> Finished:
+        return Finished(outcome, reason, message, code, self.history.committed, self.rules.incarnation)
 
     # Bookkeeping.
 

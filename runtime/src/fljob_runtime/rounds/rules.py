@@ -38,6 +38,7 @@ class Rules:
     weighting: Weighting = Weighting.SAMPLES
     buffer_size: int = 1
     max_staleness: int = 10
+    incarnation: int = 0
 
     @property
     def exchanges(self) -> bool:
@@ -89,8 +90,8 @@ def portion(value: int | str, total: int) -> int:
     return max(1, -(-percent * total // 100))
 
 
-def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Rules:
-    """Return the fixed rules of a job; raises RegistryError for a selector that is unknown."""
+def rules_of(spec: FLJobSpec, *, incarnation: int = 0, absence_grace_s: float = ABSENCE_GRACE_S) -> Rules:
+    """Return the fixed rules of one start of a job; raises RegistryError for a selector that is unknown."""
     return Rules(
         trainers=tuple(sorted(trainer.name for trainer in spec.trainers)),
         seed=spec.seed,
@@ -111,6 +112,7 @@ def rules_of(spec: FLJobSpec, *, absence_grace_s: float = ABSENCE_GRACE_S) -> Ru
         weighting=spec.strategy.weighting,
         buffer_size=spec.strategy.buffered(len(spec.trainers)),
         max_staleness=spec.strategy.stalest,
+        incarnation=incarnation,
     )
 
 

@@ -238,13 +238,14 @@ class TrainerMended:
 
 @dataclass(frozen=True)
 class Finished:
-    """The last word of one coordinator process."""
+    """The last word of one start of the job, its incarnation; -1 where the journal is older than the field."""
 
     outcome: Outcome
     reason: str
     message: str
     exit_code: ExitCode
     round: int
+    incarnation: int = -1
 
 
 Record = (

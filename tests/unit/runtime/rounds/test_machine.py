@@ -26,6 +26,7 @@ from fljob_runtime.rounds.values import (
     Restored,
     RoundCommitted,
     RoundDurable,
+    Save,
     Saved,
     ShardLost,
     Stop,
@@ -467,6 +468,36 @@ def test_a_finished_job_that_is_started_again_needs_no_trainers() -> None:
     second = Driver(rounds=1, history=history)
     second.restored(1)
     assert second.state == "Finishing"
+
+
+@pytest.mark.parametrize("suspend", [False, True])
+def test_who_ended_ends_alike_after_a_restart_and_needs_no_shard(*, suspend: bool) -> None:
+    first = Driver(rounds=1)
+    first.to_round(1)
+    first.trained("a", "b", "c")
+    first.committed()
+    first.evaluated("a", "b", "c")
+    first = Driver(rounds=1, history=first.machine.history, suspend=suspend)
+    first.restored(1)
+    first.on(Saved(durable=True, model="model"))
+    again = Driver(rounds=5, history=first.machine.history)
+    assert [again.of(Restore), len(again.of(Save))] == [[], 1]
+    again.on(Saved(durable=True, model="model"))
+    assert (again.ending, again.records, again.machine.over) == (first.ending, [], True)
+
+
+def test_who_failed_fails_alike_after_a_restart() -> None:
+    first = Driver()
+    first.on(Unrecoverable(ExitCode.CHECKPOINT_UNUSABLE, "volume is full"))
+    again = Driver(history=first.machine.history)
+    assert (again.ending, again.of(Restore), again.state) == (first.ending, [], "Failed")
+
+
+def test_the_next_start_of_a_job_that_failed_goes_on() -> None:
+    first = Driver()
+    first.on(Unrecoverable(ExitCode.CHECKPOINT_UNUSABLE, "volume is full"))
+    again = Driver(replace(RULES, incarnation=1), history=first.machine.history)
+    assert (again.actions, again.state) == ([Restore(-1)], "Waiting")
 
 
 def test_a_trainer_that_joins_after_the_end_is_told_so() -> None:
