@@ -80,7 +80,8 @@ class InProcess:
             "receive + commit": Pair("index_add_"),
             "Geo's add": Pair("index_add_"),
             "receive + Geo's add": Pair("index_add_"),
-            f"fold of {FOLDED}": Pair("index_add_ in float64, mean"),
+            f"fold of {FOLDED}": Pair("unique, index_add_ in float64, mean"),
+            f"fold of {FOLDED}, places told": Pair("index_add_ in float64, mean"),
         }
 
     def sync(self, shards: Shards) -> None:
@@ -116,18 +117,18 @@ class InProcess:
                 self._note("receive + Geo's add", _sum(received, added), theirs)
 
     def fold(self) -> None:
-        """Compare the exact mean of some clients' rows with torch's, which is told where in the union each row is."""
-        current = self._table.numpy()
+        """Compare the exact mean of some clients' rows with torch's, also with one that is told each row's place."""
+        name, current = f"fold of {FOLDED}", self._table.numpy()
         for number in range(self._repeats + 1):
             batches = [self._zipf.batch(self._size) for _ in range(FOLDED)]
-            weights = np.ones(self._size)
-            updates = [StagedRows(b.ids, b.values, weights) for b in batches]
-            union = np.unique(np.concatenate([b.ids for b in batches]))
-            where = [torch.from_numpy(np.searchsorted(union, b.ids)) for b in batches]
-            mean = partial(torch_mean, batches, where, len(union))
-            ours, theirs = self._both(number, partial(fold_rows, updates, current), mean)
+            ids = [torch.from_numpy(batch.ids) for batch in batches]
+            fold = partial(fold_rows, [StagedRows(b.ids, b.values, np.ones(self._size)) for b in batches], current)
+            where, num_rows = places(ids)
+            whole = self._both(number, fold, lambda batches=batches, ids=ids: torch_mean(batches, *places(ids)))
+            told = self._both(number, fold, partial(torch_mean, batches, where, num_rows))
             if number:
-                self._note(f"fold of {FOLDED}", ours, theirs)
+                self._note(name, *whole)
+                self._note(f"{name}, places told", *told)
 
     def _both(self, number: int, ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[_Times, _Times]:
         """Time both, the one or the other first."""
@@ -140,6 +141,12 @@ class InProcess:
     def _note(self, name: str, ours: _Times, theirs: _Times) -> None:
         self.pairs[name].ours.append(ours)
         self.pairs[name].theirs.append(theirs)
+
+
+def places(ids: list[Tensor]) -> tuple[list[Tensor], int]:
+    """Return where each client's rows are among all of them, and how many those are."""
+    union, where = torch.unique(torch.cat(ids), return_inverse=True)
+    return list(where.split([len(each) for each in ids])), len(union)
 
 
 def torch_mean(batches: list[Batch], where: list[Tensor], num_rows: int) -> Float32Array:
@@ -182,7 +189,7 @@ def in_process(num_rows: int, options: argparse.Namespace, scratch: Path) -> lis
 def _print_line(line: dict[str, Any]) -> None:
     batch, ours, theirs, ratio = line["batch"], line["ours_s"], line["theirs_s"], line["ratio"]
     print(
-        f"{line['rows']:>10}{line['shards']:>7}{batch:>8}  {line['call']:<21}{batch / ours / 1e6:>8.2f}"
+        f"{line['rows']:>10}{line['shards']:>7}{batch:>8}  {line['call']:<23}{batch / ours / 1e6:>8.2f}"
         f"{batch / theirs / 1e6:>8.2f}{ratio['median']:>8.2f} {ratio['min']:>5.2f}..{ratio['max']:<5.2f}"
         f"{line['cpu_ratio']:>7.2f}  {line['primitive']}",
         flush=True,
@@ -222,7 +229,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         print("In process: million rows a second, our speed as a part of torch's (wall: median, least..most; CPU)")
         heads = f"{'ours':>8}{'torch':>8}{'ratio':>8}{'spread':>13}{'CPU':>7}"
-        print(f"{'rows':>10}{'shards':>7}{'batch':>8}  {'call':<21}{heads}")
+        print(f"{'rows':>10}{'shards':>7}{'batch':>8}  {'call':<23}{heads}")
         total["in_process"] = [line for n in options.rows for line in in_process(n, options, Path(folder))]
         print(f"\nOver gRPC: {options.calls} calls each, ms: p50 and p99; CPU of all processes for one of each")
         heads = "".join(f"{name + f' p{q}':>9}" for name in ("pull", "push", "comm") for q in (50, 99))
