@@ -121,11 +121,9 @@ class InProcess:
         name, current = f"fold of {FOLDED}", self._table.numpy()
         for number in range(self._repeats + 1):
             batches = [self._zipf.batch(self._size) for _ in range(FOLDED)]
-            ids = [torch.from_numpy(batch.ids) for batch in batches]
             fold = partial(fold_rows, [StagedRows(b.ids, b.values, np.ones(self._size)) for b in batches], current)
-            where, num_rows = places(ids)
-            whole = self._both(number, fold, lambda batches=batches, ids=ids: torch_mean(batches, *places(ids)))
-            told = self._both(number, fold, partial(torch_mean, batches, where, num_rows))
+            whole = self._both(number, fold, partial(torch_fold, batches))
+            told = self._both(number, fold, partial(torch_mean, batches, *places(batches)))
             if number:
                 self._note(name, *whole)
                 self._note(f"{name}, places told", *told)
@@ -143,8 +141,14 @@ class InProcess:
         self.pairs[name].theirs.append(theirs)
 
 
-def places(ids: list[Tensor]) -> tuple[list[Tensor], int]:
+def torch_fold(batches: list[Batch]) -> Float32Array:
+    """Return the mean of rows, as `torch_mean`, which is not told where they are."""
+    return torch_mean(batches, *places(batches))
+
+
+def places(batches: list[Batch]) -> tuple[list[Tensor], int]:
     """Return where each client's rows are among all of them, and how many those are."""
+    ids = [torch.from_numpy(batch.ids) for batch in batches]
     union, where = torch.unique(torch.cat(ids), return_inverse=True)
     return list(where.split([len(each) for each in ids])), len(union)
 

@@ -67,10 +67,12 @@ def average_rows(
             whole_rows(total)[where] = whole_rows(term)
         weight[where] += update.weights
     some = weight > 0.0
-    touched = slice(None) if some.all() else np.flatnonzero(some)
-    sums, values = total[touched], np.empty_like(previous.values) if out is None else out
-    if values is not previous.values and not some.all():
+    values = np.empty_like(previous.values) if out is None else out
+    touched: slice | Int64Array = slice(None)
+    if not some.all():
+        touched = np.flatnonzero(some)
         values[:] = previous.values
+    sums = total[touched]
     if over_all > 0.0:
         sums += np.maximum(over_all - weight[touched], 0.0)[:, None] * previous.values[touched]
         sums /= over_all
@@ -78,6 +80,15 @@ def average_rows(
         sums /= weight[touched, None]
     values[touched] = sums
     return RowSet(previous.ids, values)
+
+
+def union(parts: Iterable[Int64Array]) -> Int64Array:
+    """Return the ids that any of these has, sorted; of sorted parts many times as fast as np.unique."""
+    every = np.concatenate([np.empty(0, np.int64), *parts])
+    every.sort(kind="stable")  # it merges what is sorted
+    first = np.ones(every.size, np.bool_)
+    np.not_equal(every[1:], every[:-1], out=first[1:])
+    return every[first]
 
 
 def positions(ids: Int64Array, wanted: Int64Array) -> Int64Array:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fljob_api.strategy import RowAveraging, Weighting
 from fljob_runtime.algorithms.exchange import Contribution, LiveState
-from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
+from fljob_runtime.algorithms.fedavg import DenseMean, average_rows, union
 from fljob_runtime.algorithms.server_optimizers import ServerOptimizer, step_rows
 from fljob_runtime.parameters import RowSet
 
@@ -48,7 +48,7 @@ class StepSync:
         touching = [(g.rows[name], self._weight(g)) for g in contributions if name in g.rows]
         if not touching:
             return RowSet(np.empty(0, np.int64), np.empty((0, 0), np.float32))
-        ids = np.unique(np.concatenate([rows.ids for rows, _ in touching]))
+        ids = union(rows.ids for rows, _ in touching)
         none = RowSet(ids, np.zeros((ids.size, touching[0][0].values.shape[1]), np.float32))
         if self._row_averaging is RowAveraging.TOUCHED:
             return average_rows([rows for rows, _ in touching], none)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
+from fljob_runtime.algorithms.fedavg import DenseMean, average_rows, union
 from fljob_runtime.parameters import Float32Array, Float64Array, Int32Array, Int64Array, RowSet
 from fljob_runtime.server.staging import StagedRows
 
@@ -134,11 +134,7 @@ def _union(positions: Sequence[Int64Array], num_rows: int) -> Int64Array:
     if len(positions) == 1:
         return positions[0].copy()
     if sum(part.size for part in positions) < num_rows // _FEW:
-        every = np.concatenate([np.empty(0, np.int64), *positions])
-        every.sort(kind="stable")  # it merges what is sorted: 20 times as fast as np.unique
-        first = np.ones(every.size, np.bool_)
-        np.not_equal(every[1:], every[:-1], out=first[1:])
-        return every[first]
+        return union(positions)
     seen = np.zeros(num_rows, np.bool_)
     for part in positions:
         seen[part] = True
