@@ -56,6 +56,14 @@ def test_ctrl_c_stops_and_a_second_call_ends_as_if_nothing_had_been(whole: tuple
     assert model.read_bytes() == wanted.read_bytes()
 
 
+def test_a_training_goes_on_with_what_it_began_with(whole: tuple[Path, Any]) -> None:
+    words = ("train", MINIMAL, "--run-dir", whole[0], "--resume")
+    before = (whole[0] / "run.json").read_bytes()
+    result = fljob(*words, settings=(*SETTINGS, "spec.strategy.batchSize=7", "spec.optimizer.learningRate=0.5"))
+    assert (result.returncode, (whole[0] / "run.json").read_bytes() == before) == (10, True)
+    assert "holds a training with another spec.optimizer, spec.strategy" in result.stderr
+
+
 def test_one_site_alone_has_its_own_samples_and_stop_criteria_count(tmp_path: Path) -> None:
     stop = "spec.stopCriteria=[{metric: AUC, operator: GreaterOrEqual, value: '0.1', patience: 2}]"
     words = ("train", MINIMAL, "--site", "site-1", "--run-dir", tmp_path / "run", "--output", "json")

@@ -42,6 +42,7 @@ EPOCHS = "epochs"
 POOLED = "pooled"
 _STATE = "state.safetensors"
 _KEEP = 2
+_FREE = {"rounds", "stopCriteria", "checkpoint", "dump"}  # what may differ where a training goes on
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def train_alone(request: Request) -> int:
     run_dir = choose_run_dir(request.run_dir, job, resume=request.resume)
     start = replace(first_record(value, run_dir, data, resume=request.resume), site=request.site or "")
     if request.resume:
+        _check_same(job, record.read(run_dir), run_dir)
         _load(training, run_dir / _STATE)
         start = replace(start, rounds=start.rounds[: training.epoch])
     console = Console(stderr=request.json_output, highlight=False)
@@ -115,6 +117,17 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
             opened = open_site(job, request.site, data, allow_pipe=allow)
         trainer = single_trainer(job.spec, request.site or POOLED, opened)
         return PooledTraining(trainer, job.spec.strategy.local_epochs or 1)
+
+
+def _check_same(job: FLJob, former: Record, run_dir: Path) -> None:
+    """Raise CliError unless it is the training that began: half an epoch in batches of 50 is none in those of 500."""
+    before, now = manifests.parse(former.manifest).spec.to_dict(), job.spec.to_dict()
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in _FREE)
+    if changed:
+        raise CliError(
+            f"{run_dir}: holds a training with another spec.{', spec.'.join(changed)}",
+            hint="choose another --run-dir, or leave away what was changed",
+        )
 
 
 def _load(training: PooledTraining, state: Path) -> None:

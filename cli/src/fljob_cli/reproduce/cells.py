@@ -1,17 +1,18 @@
 """Runs one cell of a table: a row with one seed. What is done is kept, so a comparison that was stopped goes on.
 
 Called by `command`. Each cell is a process of its own (`fljob run`, or `worker`), so its seconds and its memory are
-its own.
+its own. A cell's folder is named after all that its numbers follow from, so cells of other settings, data or versions
+lie beside it and are never taken for it.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import resource
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,13 +23,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from fljob_api.exit_codes import ExitCode
 from fljob_api.fljob import FLJob
-from fljob_cli.errors import CliError
+from fljob_api.validation import validate
+from fljob_cli import __version__
+from fljob_cli.errors import InputError
 from fljob_cli.overrides import apply_overrides
+from fljob_cli.reproduce.data import Data
+from fljob_cli.reproduce.process import finished
 from fljob_cli.reproduce.tables import How, Row, Setup, Table
 
-LIMIT_S = 6 * 3600.0
 _API = "fljob.dev/v1alpha1"
 _SCORES = "scores.npy"
 
@@ -48,70 +51,37 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a table is worked out: its sites' folders and what is done already."""
+    """Where a table is worked out, on which data; what is done already lies there."""
 
     table: Table
     setup: Setup
     folder: Path
+    data: Data
 
-    @property
-    def data(self) -> Path | None:
-        """Return the folder of the sites' folders; None where data generate themselves."""
-        return self.folder / "data" if self.setup.importing else None
+    def check(self, seeds: Sequence[int]) -> None:
+        """Raise CliError for a row that these data cannot run, before others have taken their hours."""
+        for row in self.table.rows:
+            if row.how is not How.POPULATION and (problems := validate(self.manifest(row, seeds[0]))):
+                raise InputError(f"{self.table.name}, row {row.name}", problems)
 
-    def prepare(self, source: Path | None) -> tuple[str, ...]:
-        """Import the data unless that is done; return the names of the sites. Raises CliError."""
-        if self.setup.file:
-            self._copy(source)
-        if self.data is None:
-            return tuple(f"site-{index}" for index in range(self.setup.sites))
-        if source is None and not self.data.is_dir():
-            raise CliError(
-                f"{self.table.name} needs the published data: --source DIR",
-                hint="`fljob data import --help` says where they come from; --quick needs none",
-            )
-        if source is not None:
-            arguments = ["data", "import", *self.setup.importing, "--source", str(source), "--out", str(self.data)]
-            _finished([sys.executable, "-m", "fljob_cli", *arguments])
-        return tuple(sorted(path.name for path in self.data.iterdir() if path.is_dir()))
-
-    @property
-    def ratings(self) -> Path | None:
-        """Return the file that a population is read from; None where it is generated."""
-        return self.folder / self.setup.file if self.setup.file else None
-
-    def _copy(self, source: Path | None) -> None:
-        """Keep the file of a population beside its cells, so that the comparison can go on without its source."""
-        kept = self.folder / self.setup.file
-        if source is None and not kept.exists():
-            raise CliError(f"{self.table.name} needs {self.setup.file}: --source DIR", hint="--quick needs none")
-        if source is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(source / self.setup.file, kept)
-            except OSError as error:
-                raise CliError(f"{source / self.setup.file}: {error.strerror}", code=ExitCode.BAD_DATA) from error
-
-    def cells(self, sites: Sequence[str], seeds: Sequence[int]) -> list[tuple[Row, int, str]]:
+    def cells(self, seeds: Sequence[int]) -> list[tuple[Row, int, str]]:
         """Return what is to run: row, seed and, of rows that train alone, the site."""
         return [
             (row, seed, site)
             for row in self.table.rows
             for seed in seeds
-            for site in (sites if row.how is How.ALONE else ("",))
+            for site in (self.data.sites if row.how is How.ALONE else ("",))
         ]
 
-    def run(self, row: Row, seed: int, site: str, sites: Sequence[str]) -> Cell:
-        """Return a cell, from its file if it was run before with the same manifest. Raises CliError."""
-        manifest = self.manifest(row, seed, sites)
+    def run(self, row: Row, seed: int, site: str = "") -> Cell:
+        """Return a cell, from its file if it was run before. Raises CliError."""
         place = self._place(row, seed, site)
         done = place / "cell.json"
-        if done.exists():
-            kept = json.loads(done.read_text(encoding="utf-8"))
-            if kept["manifest"] == manifest and (not self.setup.paired or (place / _SCORES).exists()):
-                return Cell(**kept["cell"])
-            shutil.rmtree(place)
-        place.mkdir(parents=True, exist_ok=True)
+        if done.exists() and (not self.setup.paired or (place / _SCORES).exists()):
+            return Cell(**json.loads(done.read_text(encoding="utf-8"))["cell"])
+        shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
+        place.mkdir(parents=True)
+        manifest = self.manifest(row, seed)
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         if row.how is How.FEDERATED:
             passes, num_bytes = self._federated(place, row, manifest)
@@ -119,14 +89,14 @@ class Bench:
             passes, num_bytes = self._population(place, manifest), 0
         else:
             for index, one in enumerate(row.before):
-                first = self.manifest(replace(row, settings=one.settings, before=()), seed, sites)
-                self._in_one_place(place, first, row, site, sites, keep=f"before-{index}")
-            passes, num_bytes = self._in_one_place(place, manifest, row, site, sites), 0
+                first = self.manifest(replace(row, settings=one.settings, before=()), seed)
+                self._in_one_place(place, first, row, site, keep=_before(index))
+            passes, num_bytes = self._in_one_place(place, _located(manifest, place), row, site), 0
         seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         cell = Cell(row.name, seed, site, passes, round(seconds, 2), round(cpu_s, 2), num_bytes)
         fresh = done.with_suffix(".tmp")
-        fresh.write_text(json.dumps({"manifest": manifest, "cell": asdict(cell)}), encoding="utf-8")
+        fresh.write_text(json.dumps({"key": self._key(row, seed, site), "cell": asdict(cell)}), encoding="utf-8")
         fresh.replace(done)
         shutil.rmtree(place / "run", ignore_errors=True)
         return cell
@@ -137,28 +107,34 @@ class Bench:
         return np.load(file, allow_pickle=False) if file.exists() else None
 
     def _place(self, row: Row, seed: int, site: str = "") -> Path:
-        return self.folder / "cells" / "-".join(filter(None, (row.name, site, str(seed))))
+        text = json.dumps(self._key(row, seed, site), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return self.folder / "cells" / "-".join(filter(None, (row.name, site, str(seed), digest)))
 
-    def manifest(self, row: Row, seed: int, sites: Sequence[str]) -> dict[str, Any]:
+    def _key(self, row: Row, seed: int, site: str) -> dict[str, Any]:
+        """Return all that a cell's numbers follow from. No path is in it: the folder may be moved."""
+        before = [dict(one.settings) for one in row.before]
+        told = {"manifest": self.manifest(row, seed), "before": before, "data": self.data.digest}
+        return {**told, "how": row.how, "site": site, "passes": self.setup.passes, "version": __version__}
+
+    def manifest(self, row: Row, seed: int) -> dict[str, Any]:
         """Return the FLJob of a row with its settings in place, or what a population is told."""
         rounds = self.setup.passes * row.rounds_per_pass
         if row.how is How.POPULATION:
-            ratings = str(self.ratings) if self.ratings else ""
-            return {"rule": dict(row.rule), "rounds": rounds, "seed": seed, "ratings": ratings}
-        volumes = {"data": {"persistentVolumeClaim": {"claimName": "data"}}} if self.data else {}
+            return {"rule": dict(row.rule), "rounds": rounds, "seed": seed}
+        volumes = {"data": {"persistentVolumeClaim": {"claimName": "data"}}} if self.data.folder else {}
         spec = {
             "optimizer": {"name": "Adam", "learningRate": "0.005"},
             **self.setup.spec,
             "rounds": rounds,
             "seed": seed,
             "checkpoint": {"volumeClaimTemplate": {"storage": "1Gi"}, "everyRounds": rounds},
-            "trainers": [{"name": name, **volumes} for name in sites],
+            "trainers": [{"name": name, **volumes} for name in self.data.sites],
         }
         if row.before:
-            places = [str(self._place(row, seed) / f"before-{index}") for index in range(len(row.before))]
-            taken = [[dict(one) for one in before.parameters] for before in row.before]
             spec["initialValues"] = [
-                {"path": path, "parameters": parameters} for path, parameters in zip(places, taken, strict=True)
+                {"path": _before(index), "parameters": [dict(taken) for taken in one.parameters]}
+                for index, one in enumerate(row.before)
             ]
         whole = {"apiVersion": _API, "kind": "FLJob", "metadata": {"name": self.table.name}, "spec": spec}
         made = apply_overrides(whole, [f"spec.{path}={value}" for path, value in row.settings.items()])
@@ -166,45 +142,62 @@ class Bench:
             made["spec"]["strategy"]["innerSteps"] = self._steps(FLJob.from_dict(made), row.rounds_per_pass)
         return made
 
+    def _folders(self) -> dict[str, Path]:
+        return {name: self.data.folder / name for name in self.data.sites} if self.data.folder else {}
+
     def _steps(self, job: FLJob, rounds_per_pass: int) -> int:
         """Return how many mini-batches a round is, of which there are so many in a pass over an average site's data."""
+        return max(1, round(self._samples / job.spec.strategy.batch_size / rounds_per_pass))
+
+    @functools.cached_property
+    def _samples(self) -> float:
+        """Return how many samples a site has in the mean."""
         from fljob_cli.pooled_worker import open_site  # noqa: PLC0415 - heavy
         from fljob_runtime import registry  # noqa: PLC0415 - heavy
 
+        job = FLJob.from_dict(self.manifest(Row("any"), self.setup.seeds[0]))
         registry.load(job.spec.imports)
-        names = [trainer.name for trainer in job.spec.trainers]
-        folders = {name: self.data / name for name in names} if self.data else {}
-        samples = statistics.fmean(open_site(job, name, folders).num_samples for name in names)
-        return max(1, round(samples / job.spec.strategy.batch_size / rounds_per_pass))
+        return statistics.fmean(open_site(job, name, self._folders()).num_samples for name in self.data.sites)
 
     def _federated(self, place: Path, row: Row, manifest: Mapping[str, Any]) -> tuple[list[dict[str, float]], int]:
-        shutil.rmtree(place / "run", ignore_errors=True)
         (place / "fljob.yaml").write_text(yaml.safe_dump(manifest), encoding="utf-8")
-        command = [sys.executable, "-m", "fljob_cli", "run", str(place / "fljob.yaml"), "--output", "json"]
-        command += ["--run-dir", str(place / "run"), *(["--data-root", str(self.data)] if self.data else [])]
-        said = json.loads(_finished(command).splitlines()[-1])
+        root = ["--data-root", str(self.data.folder)] if self.data.folder else []
+        run = ["run", str(place / "fljob.yaml"), "--output", "json", "--run-dir", str(place / "run"), *root]
+        said = json.loads(finished("fljob_cli", *run).splitlines()[-1])
         if self.setup.paired:
-            _finished([sys.executable, "-m", "fljob_cli.reproduce.scores", str(place / "run"), str(place / _SCORES)])
+            finished("fljob_cli.reproduce.scores", str(place / "run"), str(place / _SCORES))
         every = _evaluations(place / "run")
         passes = [every[number] for number in range(row.rounds_per_pass, max(every) + 1, row.rounds_per_pass)]
         return passes, sum(entry["bytes"] for entry in said["rounds"])
 
     def _population(self, place: Path, told: Mapping[str, Any]) -> list[dict[str, float]]:
-        (place / "config.json").write_text(json.dumps(told), encoding="utf-8")
-        command = [sys.executable, "-m", "fljob_cli.reproduce.population", str(place / "config.json")]
-        return [json.loads(_finished(command))]
+        ratings = str(self.data.ratings) if self.data.ratings else ""
+        (place / "config.json").write_text(json.dumps({**told, "ratings": ratings}), encoding="utf-8")
+        return [json.loads(finished("fljob_cli.reproduce.population", str(place / "config.json")))]
 
     def _in_one_place(
-        self, place: Path, manifest: Mapping[str, Any], row: Row, site: str, sites: Sequence[str], *, keep: str = ""
+        self, place: Path, manifest: Mapping[str, Any], row: Row, site: str, *, keep: str = ""
     ) -> list[dict[str, float]]:
-        folders = {name: str(self.data / name) for name in sites} if self.data else {}
+        folders = {name: str(folder) for name, folder in self._folders().items()}
         passes = self.setup.passes * row.rounds_per_pass
         kept = str(place / keep) if keep else ""
         config = {"job": manifest, "data": folders, "passes": passes, "site": site, "keep": kept}
         config["scores"] = str(place / _SCORES) if self.setup.paired else ""
         (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        lines = _finished([sys.executable, "-m", "fljob_cli.reproduce.worker", str(place / "config.json")])
+        lines = finished("fljob_cli.reproduce.worker", str(place / "config.json"))
         return [json.loads(line) for line in lines.splitlines()]
+
+
+def _before(index: int) -> str:
+    """Return the folder of a model that is trained first, in that of its cell."""
+    return f"before-{index}"
+
+
+def _located(manifest: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """Return a manifest whose initial values are looked for in a cell's folder."""
+    spec = manifest["spec"]
+    values = [{**one, "path": str(place / one["path"])} for one in spec.get("initialValues", ())]
+    return {**manifest, "spec": {**spec, "initialValues": values}} if values else dict(manifest)
 
 
 def _evaluations(run: Path) -> dict[int, dict[str, float]]:
@@ -216,16 +209,3 @@ def _evaluations(run: Path) -> dict[int, dict[str, float]]:
             if record["kind"] == "RoundEvaluated":
                 found[record["round"]] = record["metrics"]
     return found
-
-
-def _finished(command: list[str]) -> str:
-    """Run a program to its end and return its output; raises CliError with its last words when it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise CliError(
-            f"{' '.join(command[2:5])} took more than {LIMIT_S:.0f} s", code=ExitCode.STARTUP_TIMEOUT
-        ) from error
-    if done.returncode != 0:
-        raise CliError(f"{' '.join(command[2:])} ended with {done.returncode}:\n{done.stderr[-2000:].strip()}")
-    return done.stdout

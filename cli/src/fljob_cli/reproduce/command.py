@@ -15,8 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fljob_cli.errors import CliError
 from fljob_cli.reproduce import show
 from fljob_cli.reproduce.cells import Bench, Cell
+from fljob_cli.reproduce.data import Data, prepare
 from fljob_cli.reproduce.paired import Difference, difference
-from fljob_cli.reproduce.tables import ALL, How, Setup, Table
+from fljob_cli.reproduce.tables import ALL, How, Table
+
+_TIMED = ("Async", "Geo", "Buffered")  # as docs/concepts.md has it: not the same each time
+_PAIRED = (
+    "Paired: a bootstrap over the held-out examples, the same for both; what other seeds would do is not in it."
+    " Worse is said of a row whose interval is below zero."
+)
 
 
 @dataclass(frozen=True)
@@ -52,15 +59,15 @@ def reproduce(request: Request) -> None:
         raise CliError(f"no comparison {request.name!r}; there are {', '.join(ALL)}")
     table = _only(ALL[request.name], request.rows)
     setup = table.quick if request.quick else table.full
-    if request.importing and setup.importing:
-        setup = replace(setup, importing=(setup.importing[0], *shlex.split(request.importing)))
-    out = request.out or Path("reproduced") / (f"{table.name}-quick" if request.quick else table.name)
-    bench = Bench(table, setup, out)
-    sites = bench.prepare(request.source)
     seeds = request.seeds or setup.seeds
-    cells = _run(bench, sites, seeds)
+    if twice := [seed for seed in set(seeds) if list(seeds).count(seed) > 1]:
+        raise CliError(f"--seed {twice[0]} is given twice: one run would count as two")
+    out = request.out or Path("reproduced") / (f"{table.name}-quick" if request.quick else table.name)
+    bench = Bench(table, setup, out, prepare(table, setup, out, request.source, request.importing))
+    bench.check(seeds)
+    cells = _run(bench, seeds)
     made = show.lines(setup.metric, cells, _beside(bench, seeds))
-    words = _words(table, setup, sites, request)
+    words = _words(bench, seeds, quick=request.quick)
     page = f"# {table.title}\n\n{words}\n\n{show.markdown(setup.metric, made, setup.also)}"
     (out / "table.md").write_text(page, encoding="utf-8")
     value = show.as_json(table.name, setup.metric, made, cells)
@@ -84,15 +91,15 @@ def _only(table: Table, names: Sequence[str]) -> Table:
     return replace(table, rows=[row for row in table.rows if row.name in names or not names])
 
 
-def _run(bench: Bench, sites: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+def _run(bench: Bench, seeds: Sequence[int]) -> list[Cell]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     done = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        wanted = bench.cells(sites, seeds)
+        wanted = bench.cells(seeds)
         task = progress.add_task(bench.table.name, total=len(wanted))
         for row, seed, site in wanted:
             progress.update(task, description=f"{row.name} {site} seed {seed}".replace("  ", " "))
-            done.append(bench.run(row, seed, site, sites))
+            done.append(bench.run(row, seed, site))
             progress.advance(task)
     return done
 
@@ -105,27 +112,35 @@ def _beside(bench: Bench, seeds: Sequence[int]) -> dict[str, Difference]:
         scores = [(bench.scores(row, seed), bench.scores(first, seed)) for seed in seeds]
         pairs = [(one, other) for one, other in scores if one is not None and other is not None]
         if len(pairs) == len(seeds):
-            found[row.name] = difference(pairs)
+            try:
+                found[row.name] = difference(pairs)
+            except ValueError as error:
+                raise CliError(f"{row.name} beside {first.name}: {error}") from error
     return found
 
 
-def _words(table: Table, setup: Setup, sites: Sequence[str], request: Request) -> str:
+def _words(bench: Bench, seeds: Sequence[int], *, quick: bool) -> str:
     """Return what a reader must know of the numbers."""
-    seeds = request.seeds or setup.seeds
+    table, setup, data = bench.table, bench.setup, bench.data
     alone = "A row that trains alone sees its own site's data only; all are evaluated on all sites' held-out data."
+    timed = [row.name for row in table.rows if row.settings.get("strategy.mode") in _TIMED]
     parts = [
         f"{table.source}.",
-        f"Data: fljob data import {shlex.join(setup.importing)}." if setup.importing else "",
-        f"{_clients(table, sites)}, {setup.passes} passes, {len(seeds)} seed{'s' if len(seeds) > 1 else ''};"
+        f"Data: fljob data import {shlex.join(data.importing)}." if data.importing else "",
+        f"{_clients(table, data)}, {setup.passes} passes, {len(seeds)} seed{'s' if len(seeds) > 1 else ''};"
         " means, and 95 % intervals of the last pass by Student's t over the seeds.",
-        "Quick form on generated data: it says nothing about the published data." if request.quick else "",
-        f"Published: {table.published}." if table.published and not request.quick else "",
+        "Quick form on generated data: it says nothing about the published data." if quick else "",
+        f"Published: {table.published}." if table.published and not quick else "",
+        "" if quick else table.chosen,
+        f"Run anew, {', '.join(timed)} give other numbers: they depend on who comes first." if timed else "",
         alone if any(row.how is How.ALONE for row in table.rows) else "",
-        "Paired: a bootstrap over the held-out examples, the same for both." if setup.paired else "",
+        _PAIRED if setup.paired else "",
     ]
     return " ".join(filter(None, parts))
 
 
-def _clients(table: Table, sites: Sequence[str]) -> str:
+def _clients(table: Table, data: Data) -> str:
     population = any(row.how is How.POPULATION for row in table.rows)
-    return "A client for each user; the round is chosen by validation items" if population else f"{len(sites)} sites"
+    return (
+        "A client for each user; the round is chosen by validation items" if population else f"{len(data.sites)} sites"
+    )

@@ -26,7 +26,8 @@ class Difference:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        worse = " worse" if self.high < 0.0 else ""
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]{worse}"
 
 
 def difference(pairs: Sequence[tuple[Scores, Scores]], draws: int = DRAWS) -> Difference:
@@ -36,7 +37,7 @@ def difference(pairs: Sequence[tuple[Scores, Scores]], draws: int = DRAWS) -> Di
     """
     labels = pairs[0][0][:, 1]
     if any(not np.array_equal(labels, scores[:, 1]) for pair in pairs for scores in pair):
-        raise ValueError("scores of other examples; run the comparison anew")
+        raise ValueError("scores of other examples: seeds must have the same held-out data")
     curves = [(_Auc(one), _Auc(other)) for one, other in pairs]
     rng = np.random.default_rng(0)
 

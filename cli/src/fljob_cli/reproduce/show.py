@@ -13,9 +13,9 @@ from rich.table import Table as RichTable
 from fljob_cli.reproduce.cells import Cell
 from fljob_cli.reproduce.paired import Difference
 
-# Student's t for a 95 % interval, by degrees of freedom.
+# Student's t for a 95 % interval, by degrees of freedom; beyond, by `_student`.
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_LAST_T = 1.96
+_Z = 1.959964  # of the normal distribution
 _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#bab0ac")
 
 
@@ -23,13 +23,14 @@ _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#
 class Line:
     """One row over all its seeds.
 
-    curve, losses: mean of the metric and of the loss after each pass; half_width: half of the last one's interval, NaN
-    of one seed. beside: how far its AUC is above that of the first line on the same examples, None where that is not
-    looked at.
+    curve, losses: mean of the metric and of the loss after each pass; best: mean of each seed's best pass; half_width:
+    half of the last one's interval, NaN of one seed. beside: how far its AUC is above that of the first line on the
+    same examples, None where that is not looked at.
     """
 
     name: str
     curve: Sequence[float]
+    best: float
     half_width: float
     last: Mapping[str, float]
     wall_s: float
@@ -59,6 +60,7 @@ def _line(metric: str, name: str, cells: Sequence[Cell], beside: Difference | No
     return Line(
         name=name,
         curve=[statistics.fmean(column) for column in zip(*curves, strict=True)],
+        best=statistics.fmean(max(curve) for curve in curves),
         half_width=half_width([curve[-1] for curve in curves]),
         last={key: statistics.fmean(cell.passes[-1][key] for cell in cells) for key in sorted(names)},
         wall_s=statistics.fmean(cell.wall_s for cell in cells),
@@ -74,22 +76,35 @@ def half_width(values: Sequence[float]) -> float:
     """Return half of the 95 % interval of the mean (Student's t over the seeds); NaN of one value."""
     if len(values) < 2:
         return math.nan
-    t = _T[len(values) - 1] if len(values) <= len(_T) else _LAST_T
-    return t * statistics.stdev(values) / math.sqrt(len(values))
+    return _student(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _student(freedom: int) -> float:
+    """Return the quantile; from 11 degrees of freedom on to 2e-4, by Abramowitz and Stegun 1964, formula 26.7.5."""
+    if freedom < len(_T):
+        return _T[freedom]
+    z, terms = _Z, 1.0 / (4.0 * freedom)
+    first, second = z**3 + z, 5 * z**5 + 16 * z**3 + 3 * z
+    third = 3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z
+    return z + first * terms + second * terms**2 / 6.0 + third * terms**3 / 6.0
 
 
 def rows(metric: str, made: Sequence[Line], also: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells as text: metric after each pass, its interval, others, seconds and megabytes."""
-    passes = max((len(line.curve) for line in made), default=0)
-    shown = sorted({1, 2, 3, math.ceil(passes / 2), passes} & set(range(1, passes + 1)))
-    numbered = [f"{metric} {number}" if passes > 1 else metric for number in shown]
+    """Return headings and cells as text: metric after each pass, its interval, others, seconds and megabytes.
+
+    Of many passes some are shown, and the best.
+    """
+    shown = _shown(made)
+    few = max(shown, default=0) > len(shown)
+    best = ["best pass"] if few else []
     paired = [f"above {made[0].name}, paired 95 %"] if any(line.beside for line in made) else []
-    headings = ["", *numbered, "± 95 %", *paired, *also, "wall s", "CPU s", "MB"]
+    headings = ["", *_numbered(metric, made), "± 95 %", *best, *paired, *also, "wall s", "CPU s", "MB"]
     body = [
         [
             line.name,
             *(f"{line.curve[number - 1]:.4f}" for number in shown),
             "-" if math.isnan(line.half_width) else f"{line.half_width:.4f}",
+            *([f"{line.best:.4f}"] if few else []),
             *([str(line.beside or "-")] if paired else []),
             *(f"{line.last[name]:.4f}" if name in line.last else "-" for name in also),
             f"{line.wall_s:.0f}",
@@ -99,6 +114,17 @@ def rows(metric: str, made: Sequence[Line], also: Sequence[str] = ()) -> tuple[l
         for line in made
     ]
     return headings, body
+
+
+def _shown(made: Sequence[Line]) -> list[int]:
+    """Return the passes that a table shows."""
+    passes = max((len(line.curve) for line in made), default=0)
+    return sorted({1, 2, 3, math.ceil(passes / 2), passes} & set(range(1, passes + 1)))
+
+
+def _numbered(metric: str, made: Sequence[Line]) -> list[str]:
+    shown = _shown(made)
+    return [f"{metric} {number}" if max(shown) > 1 else metric for number in shown]
 
 
 def terminal(metric: str, made: Sequence[Line], also: Sequence[str]) -> RichTable:
@@ -113,10 +139,16 @@ def terminal(metric: str, made: Sequence[Line], also: Sequence[str]) -> RichTabl
 
 
 def markdown(metric: str, made: Sequence[Line], also: Sequence[str]) -> str:
-    """Return the table in Markdown."""
-    headings, body = rows(metric, made, also)
-    text = [_markdown_row(headings), _markdown_row(["---"] * len(headings))]
-    return "\n".join([*text, *map(_markdown_row, body), ""])
+    """Return the table in Markdown, and one of the loss after each pass where it was measured."""
+    text = _markdown_table(*rows(metric, made, also))
+    if all(math.isnan(loss) for line in made for loss in line.losses):
+        return text
+    losses = [[line.name, *(f"{line.losses[number - 1]:.4f}" for number in _shown(made))] for line in made]
+    return f"{text}\n{_markdown_table(['', *_numbered('Loss', made)], losses)}"
+
+
+def _markdown_table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return "\n".join([*map(_markdown_row, (headings, ["---"] * len(headings), *body)), ""])
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -131,6 +163,7 @@ def as_json(name: str, metric: str, made: Sequence[Line], cells: Sequence[Cell])
             "metric": metric,
             "passes": list(line.curve),
             "losses": [None if math.isnan(value) else value for value in line.losses],
+            "best": line.best,
             "half_width": None if math.isnan(line.half_width) else line.half_width,
             "beside": vars(line.beside) if line.beside else None,
             "last": dict(line.last),

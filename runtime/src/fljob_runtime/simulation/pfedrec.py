@@ -18,6 +18,7 @@ from torch import Tensor
 from fljob_runtime.data.examples import Ids
 from fljob_runtime.metrics.ranks import RankCounts
 from fljob_runtime.simulation.one_user import Split, drawer, rivals
+from fljob_runtime.training.record import DivergedError
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Population:
         self._candidates = _unrated(split)
 
     def rounds(self, count: int) -> Iterator[Evaluated]:
-        """Train and evaluate so many rounds, each with all users."""
+        """Train and evaluate so many rounds, each with all users. Raises DivergedError."""
         for _ in range(count):
             work = self._draw()
             own = self.items[torch.from_numpy(work.pairs[:, 1])]  # [T, D]
@@ -134,6 +135,8 @@ class Population:
         scores = self.weights @ self.items.T  # [U, I]
         user, item = torch.from_numpy(work.pairs[:, 0]), torch.from_numpy(work.pairs[:, 1])
         scores[user, item] = (self.weights[user] * own).sum(1)
+        if not bool(torch.isfinite(scores).all()):  # nothing is above what is no number: every rank would be the best
+            raise DivergedError("PFedRec: a score is not finite; lower the rates")
         table, everyone = scores.numpy(), np.arange(self._split.num_users)[:, None]
         valid_rivals, test_rivals = (table[everyone, drawn] for drawn in self._rivals)
         valid, test = table[everyone, self._split.valid[:, None]], table[everyone, self._split.test[:, None]]

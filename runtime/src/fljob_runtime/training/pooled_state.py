@@ -27,7 +27,7 @@ from fljob_runtime.training.pooled import PooledTraining
 from fljob_runtime.training.vocabulary import stretch
 
 _VALUE, _IDS, _STATE, _GENERATOR = "value/", "ids/", "state/", "generator"
-_NOTES = ("layout", "seed", "client", "epoch", "batch")
+_SAME = ("layout", "seed", "client", "samples")
 
 
 def values(trainer: LocalTrainer) -> ModelState:
@@ -71,7 +71,7 @@ def load(training: PooledTraining, path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             notes, wanted = file.metadata() or {}, _notes(training)
-            other = [key for key in ("layout", "seed", "client") if notes.get(key) != wanted[key]]
+            other = [key for key in _SAME if notes.get(key) != wanted[key]]
             if other:
                 found = ", ".join(f"{key} {notes.get(key, 'unknown')}" for key in other)
                 raise CheckpointError(f"{path}: is of another training ({found}); choose another --run-dir")
@@ -83,9 +83,10 @@ def load(training: PooledTraining, path: Path) -> None:
 
 
 def _notes(training: PooledTraining) -> dict[str, str]:
-    plan = training.trainer.plan
-    told = (training.trainer.layout.digest, _seeds(plan), plan.client, training.epoch, training.batch)
-    return {key: str(value) for key, value in zip(_NOTES, told, strict=True)}
+    plan, trainer = training.trainer.plan, training.trainer
+    told = (trainer.layout.digest, _seeds(plan), plan.client, str(trainer.data.num_samples))
+    reached = {"epoch": str(training.epoch), "batch": str(training.batch)}
+    return dict(zip(_SAME, told, strict=True)) | reached
 
 
 def _seeds(plan: TrainPlan) -> str:

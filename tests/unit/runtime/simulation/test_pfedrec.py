@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from fljob_runtime.simulation.one_user import generated
 from fljob_runtime.simulation.pfedrec import Evaluated, Population, Rule, best
+from fljob_runtime.training.record import DivergedError
 
 
 def one_client(made: Population, user: int, items: torch.Tensor, labels: torch.Tensor, rule: Rule) -> torch.Tensor:
@@ -60,3 +62,9 @@ def test_the_round_is_chosen_by_the_validation_items() -> None:
     rates = [one.valid.hit_rate(10) for one in every]
     assert isinstance(every[0], Evaluated)
     assert rates[best(every)] == max(rates)
+
+
+def test_a_population_that_diverges_is_no_perfect_one() -> None:
+    rule = Rule(leaky=False, rate=1e30)
+    with pytest.raises(DivergedError, match="not finite"):
+        list(Population(generated(6, 250, 20, 1), rule, 0).rounds(3))
