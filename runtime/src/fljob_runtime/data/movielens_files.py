@@ -94,11 +94,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(path, f"cannot be read to its end: {error}") from error
 
 
-def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> list[Ids]:
-    """Read whole numbers, one row per line; extra columns are ignored. Returns int64 [rows] of each column."""
+def _integers(path: Path, separator: str | None, columns: tuple[str, ...], checked: str = "") -> list[Ids]:
+    """Read whole numbers, one row per line; extra columns are ignored. Returns int64 [rows] of each column.
+
+    checked: one of them that is to be there, but is not wanted.
+    """
+    kept = [place for place, column in enumerate(columns) if column != checked]
     quick = plain_columns(path, separator, len(columns))
     if quick is not None:
-        return quick
+        return [quick[place].to_numpy() for place in kept]
     rows: list[tuple[int, ...]] = []
     for number, line in _lines(path):
         parts = line.split(separator)
@@ -107,7 +111,7 @@ def _integers(path: Path, separator: str | None, columns: tuple[str, ...]) -> li
         rows.append(tuple(_whole(part, path, number, column) for part, column in zip(parts, columns, strict=False)))
     if not rows:
         raise DataError(path, "is empty")
-    return list(np.array(rows, np.int64).T)
+    return list(np.array(rows, np.int64).T[kept])
 
 
 def _whole(text: str, path: Path, line: int, column: str) -> int:
@@ -149,7 +153,7 @@ def _read_ncf(ncf: Path, name: str, users_folder: Path | None, seed: int) -> Lea
     test_path, negative_path = _require(ncf, f"{name}.test.rating"), _find(ncf, f"{name}.test.negative")
     if users_folder is not None:
         negative_path = _require(ncf, f"{name}.test.negative")
-    users, items, _ = _integers(train_path, "\t", ("user", "item", "rating"))
+    users, items = _integers(train_path, "\t", ("user", "item", "rating"), "rating")
     test_users, test_items = _integers(test_path, "\t", ("user", "item"))
     num_users = len(test_users)
     if not np.array_equal(test_users, np.arange(num_users)):
@@ -243,7 +247,7 @@ def _read_negatives(path: Path, test_items: Ids) -> Ids:
 def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None, *, seed: int) -> LeaveOneOut:
     """Hold out each user's latest rating (ties: the later line); number items by first appearance, as NCF does."""
     path = _require(folder, ratings)
-    raters, rated, _, times = _integers(path, separator, ("user", "item", "rating", "timestamp"))
+    raters, rated, times = _integers(path, separator, ("user", "item", "rating", "timestamp"), "rating")
 
     def number_users() -> tuple[Ids, Ids, Ids]:
         ids, user = numbered(raters)

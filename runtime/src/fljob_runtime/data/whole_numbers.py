@@ -13,32 +13,36 @@ from typing import IO, BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from numpy.typing import NDArray
 
 from fljob_runtime.data.table_files import opened
 
 _LONGEST_LINE = 1 << 16
 
 
-def plain_columns(path: Path, separator: str | None, count: int) -> list[NDArray[np.int64]] | None:
+def plain_columns(path: Path, separator: str | None, count: int) -> list[pa.ChunkedArray] | None:
     """Read the first `count` whole numbers of each line, int64 [rows] of each; None where some line is unusual.
 
-    separator: of one character or of the same one twice; None: a tab.
+    separator: of one character, or of the same one twice, behind which there is nothing more; None: a tab.
     """
     try:
         with opened(path) as file:
             head = file.readline(_LONGEST_LINE)
             file.seek(0)
-            return _parsed(head, cast("BinaryIO", _WithoutX(file)), separator or "\t", count)
+            return _parsed(head, file, separator or "\t", count)
     except (OSError, EOFError, ValueError, lzma.LZMAError, pa.ArrowException):
         return None
 
 
-class _WithoutX:
-    """A file that may not have an x, as pyarrow reads 0x1f as 31. Has what pyarrow asks of a file."""
+class _Plain:
+    """A file that may not have an x, as pyarrow reads 0x1f as 31. Has what pyarrow asks of a file.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    pairs: how many delimiters follow upon another one so far; counted where a separator is two.
+    """
+
+    def __init__(self, file: IO[bytes], delimiter: str, *, paired: bool) -> None:
+        self._file, self._delimiter, self._paired = file, ord(delimiter), paired
+        self._open = False  # whether the last byte so far is a delimiter
+        self.pairs = 0
         self.closed = False
 
     def read(self, size: int = -1) -> bytes:
@@ -46,6 +50,10 @@ class _WithoutX:
         data = self._file.read(size)
         if b"x" in data or b"X" in data:
             raise ValueError("not a whole number in decimal")
+        if self._paired and data:
+            delimits = np.frombuffer(data, np.uint8) == self._delimiter
+            self.pairs += int(np.count_nonzero(delimits[1:] & delimits[:-1])) + (self._open and bool(delimits[0]))
+            self._open = bool(delimits[-1])
         return data
 
     def close(self) -> None:
@@ -53,22 +61,24 @@ class _WithoutX:
         self.closed = True
 
 
-def _parsed(head: bytes, file: BinaryIO, separator: str, count: int) -> list[NDArray[np.int64]] | None:
+def _parsed(head: bytes, file: IO[bytes], separator: str, count: int) -> list[pa.ChunkedArray] | None:
     if not head.isascii():  # pyarrow passes over a mark of UTF-8
         return None
     delimiter, step = separator[0], len(separator)  # between two delimiters of a pair is a column of nothing
     names = [str(place) for place in range(head.count(delimiter.encode()) + 1)]
-    wanted = names[: (count - 1) * step + 1]
-    if len(wanted) != (count - 1) * step + 1:
+    wanted = names[: (count - 1) * step + 1 : step]
+    if len(wanted) != count or (step > 1 and wanted[-1] != names[-1]):
         return None
-    types = {name: pa.null() if place % step else pa.int64() for place, name in enumerate(wanted)}
+    plain = _Plain(file, delimiter, paired=step > 1)
     table = pa_csv.read_csv(
-        file,
+        cast("BinaryIO", plain),
         pa_csv.ReadOptions(column_names=names),
         pa_csv.ParseOptions(delimiter=delimiter, quote_char=False),
-        pa_csv.ConvertOptions(column_types=types, include_columns=wanted, null_values=[""]),
+        pa_csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.int64()), include_columns=wanted, null_values=[""]),
     )
-    columns = [table.column(name) for name in wanted[::step]]
+    columns: list[pa.ChunkedArray] = [table.column(name) for name in wanted]
     if table.num_rows == 0 or any(column.null_count for column in columns):
         return None
-    return [column.to_numpy() for column in columns]
+    # No number is absent, so delimiters that follow upon each other are those of pairs: of every pair, or some hold text
+    paired = plain.pairs == (count - 1) * table.num_rows
+    return columns if step == 1 or paired else None

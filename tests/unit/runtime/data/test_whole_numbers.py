@@ -18,10 +18,18 @@ def rows(tmp_path: Path, text: str, separator: str | None, count: int = 3) -> li
     return None if found is None else np.stack(found, 1).tolist()
 
 
-@pytest.mark.parametrize("separator", ["::", "\t", "|"])
+@pytest.mark.parametrize("separator", ["\t", "|"])
 def test_the_first_columns_are_read_and_the_others_passed_over(tmp_path: Path, separator: str) -> None:
     text = "1::-20::3::any\n\n4::5::6::thing\n".replace("::", separator)
     assert rows(tmp_path, text, separator) == [[1, -20, 3], [4, 5, 6]]
+
+
+def test_pairs_separate_wherever_a_file_is_cut_into_blocks(tmp_path: Path) -> None:
+    wanted = [[number, number % 7, 3] for number in range(300_000)]  # more than 3 MiB
+    lines = [f"{first}::{second}::{third}\n" for first, second, third in wanted]
+    assert rows(tmp_path, "".join(lines), "::") == wanted
+    lines[150_000] = lines[150_000].replace("::", ":0:", 1)
+    assert rows(tmp_path, "".join(lines), "::") is None
 
 
 def test_tabs_are_what_usually_separates_where_any_space_may(tmp_path: Path) -> None:
@@ -35,7 +43,7 @@ def test_compressed_files_are_read(tmp_path: Path, compressed: object) -> None:
     path.write_bytes(compressed(b"1\t2\n3\t4\n"))
     found = plain_columns(path, "\t", 2)
     assert found is not None
-    assert [column.tolist() for column in found] == [[1, 3], [2, 4]]
+    assert [column.to_pylist() for column in found] == [[1, 3], [2, 4]]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +58,8 @@ def test_compressed_files_are_read(tmp_path: Path, compressed: object) -> None:
         '1::2::"3"\n',
         "1::2::3.0\n",
         "1:7:2::3\n",
+        "1:7:2::3\n1::2:::\n",
+        "1::2::3::4\n",
         "\xef\xbb\xbf1::2::3\n",
         f"1::2::{1 << 63}\n",
         "1::2::3\n  \n",
