@@ -290,10 +290,10 @@ def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed:
     def draw(start: int) -> tuple[Ids, int]:
         stop = min(start + block, num_users)
         mine = slice(*np.searchsorted(users, [start, stop]))
-        free = np.ones((stop - start, num_items), np.bool_)
-        free[users[mine] - start, items[mine]] = False
+        free = np.ones((stop - start) * num_items, np.bool_)
+        free[(users[mine] - start) * num_items + items[mine]] = False
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, num_users, start])))
-        return _drawn(free, rng), int(np.count_nonzero(free)) - free.size
+        return _drawn(free.reshape(-1, num_items), rng), int(np.count_nonzero(free)) - free.size
 
     parts = list(in_threads(draw, range(0, num_users, block)))
     return np.concatenate([part for part, _ in parts]), len(users) + sum(taken for _, taken in parts)
