@@ -21,8 +21,7 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, pairs, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
 from fljob_runtime.data.numbering import grouped, num_distinct
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_site
-from fljob_runtime.data.threads import in_threads
+from fljob_runtime.data.store import SiteManifest, SiteTables, make_sites, read_manifest, read_tables
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
 PARTITIONS = ("zip", "equal", "none")
@@ -117,13 +116,9 @@ def import_movielens(
     names, membership = np.unique(_partition(data, partition, num_sites), return_inverse=True)
     members, rows = grouped(membership, len(names)), grouped(membership[data.users], len(names))
     on_progress(f"writing {len(names)} sites")
-    out.mkdir(parents=True, exist_ok=True)
-
-    def put(site: tuple[str, Ids, Ids]) -> None:
-        write_site(out / site[0], *_site(data, *site))
-
-    list(in_threads(put, zip(names.tolist(), members, rows, strict=True)))
-    return ImportReport({name: read_manifest(out / name) for name in names.tolist()})
+    parts = dict(zip(names.tolist(), zip(members, rows, strict=True), strict=True))
+    make_sites(out, parts, lambda name: _site(data, name, *parts[name]))
+    return ImportReport({name: read_manifest(out / name) for name in parts})
 
 
 def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:

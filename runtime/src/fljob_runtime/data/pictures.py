@@ -18,7 +18,7 @@ from fljob_runtime.data import partition
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.folder_rows import FolderRows
 from fljob_runtime.data.leaf_files import read_leaf
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
+from fljob_runtime.data.store import SiteManifest, SiteTables, make_sites, read_manifest
 from fljob_runtime.data.tabular import plain_name
 from fljob_runtime.registry import NoParameters, RegistryKind, register
 
@@ -82,10 +82,13 @@ def import_leaf(
     data = _read(source, how, on_progress)
     classes = _classes(data, how)
     names, sites = _spread(data, how)
-    for index, name in enumerate(names):
+    _refuse_empty(names, sites, data)
+
+    def make(name: str) -> tuple[SiteManifest, SiteTables]:
         on_progress(name)
-        members = np.flatnonzero(sites == index)
-        write_sites(out, {name: _site(name, members, data, classes)})  # one at a time: pictures are large
+        return _site(name, np.flatnonzero(sites == names.index(name)), data, classes)
+
+    make_sites(out, names, make, in_turn=True)  # pictures are large
     return {name: read_manifest(out / name) for name in names}
 
 
@@ -153,14 +156,20 @@ def _spread(data: _Source, how: LeafImport) -> tuple[list[str], NDArray[np.int64
     return [f"site-{index}" for index in range(how.num_sites)], sites
 
 
+def _refuse_empty(names: list[str], sites: NDArray[np.int64], data: _Source) -> None:
+    """Refuse sites that would have nothing to train on or nothing held out, before any is made."""
+    for kind, parts in (("train", data.train), ("held out", data.test)):
+        counts = np.zeros(len(names), np.int64)
+        for part in parts:
+            counts[sites[part.user]] += len(part.y)
+        if not counts.all():
+            problem = f"{names[int(counts.argmin())]} would have no picture {kind}"
+            raise DataError(data.path, f"{problem}: take fewer sites, or another --test-share")
+
+
 def _site(name: str, members: NDArray[np.int64], data: _Source, classes: int) -> tuple[SiteManifest, SiteTables]:
     mine = set(members.tolist())
     train, test = (_columns([p for p in parts if p.user in mine]) for parts in (data.train, data.test))
-    for kind, columns in (("train", train), ("held out", test)):
-        if not len(columns.get("label", ())):
-            raise DataError(
-                data.path, f"{name} would have no picture {kind}: take fewer sites, or another --test-share"
-            )
     num_test = len(test["label"])
     manifest = SiteManifest(
         dataset="pictures",
@@ -182,8 +191,6 @@ def _site(name: str, members: NDArray[np.int64], data: _Source, classes: int) ->
 
 
 def _columns(parts: list[_Part]) -> dict[str, NDArray]:  # type: ignore[type-arg]  # ids and numbers
-    if not parts:
-        return {}
     users = np.repeat([part.user for part in parts], [len(part.y) for part in parts]).astype(np.int64)
     pictures = np.concatenate([part.x for part in parts])
     return {"user": users, "picture": pictures, "label": np.concatenate([p.y for p in parts]).astype(np.float32)}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -89,24 +90,46 @@ class SiteTables:
     test: Mapping[str, NDArray[Any]]
 
 
-def write_sites(out: Path, sites: Mapping[str, tuple[SiteManifest, SiteTables]]) -> None:
-    """Write one folder per site under `out`, each whole or not at all; a folder with equal content is left alone.
+Site: TypeAlias = tuple[SiteManifest, SiteTables]
 
-    Raises DataError when a folder is there with other content: nothing is overwritten.
+
+def write_sites(out: Path, sites: Mapping[str, Site]) -> None:
+    """Write one folder per site under `out`, as `make_sites` does."""
+    make_sites(out, sites, sites.__getitem__)
+
+
+def make_sites(out: Path, names: Iterable[str], make: Callable[[str], Site], *, in_turn: bool = False) -> None:
+    """Make sites and write one folder for each under `out`: all or none; a folder with equal content is left alone.
+
+    A site is made and written by one thread, so that no more are in memory than there are threads; in_turn: by this one
+    alone. Raises DataError when a folder is there with other content: nothing is overwritten.
     """
     out.mkdir(parents=True, exist_ok=True)
-    list(in_threads(lambda site: write_site(out / site[0], *site[1]), sites.items()))
+    with tempfile.TemporaryDirectory(prefix=".sites-", dir=out) as scratch:
+
+        def put(name: str) -> str | None:
+            return name if _is_new(out / name, _write_site(Path(scratch) / name, *make(name))) else None
+
+        written = map(put, names) if in_turn else in_threads(put, names)
+        _move(Path(scratch), out, [name for name in written if name])
 
 
-def write_site(target: Path, manifest: SiteManifest, tables: SiteTables) -> None:
-    """Write the folder of one site, as `write_sites` does; what it is to lie in is there."""
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
-        folder = Path(scratch) / target.name
-        fresh = _write_site(folder, manifest, tables)
-        if not target.exists():
-            folder.replace(target)
-        elif not _same(target, fresh):
-            raise DataError(target, "exists with other content; remove it or choose another --out")
+def _is_new(target: Path, fresh: SiteManifest) -> bool:
+    """Return whether there is no such site yet; raises DataError where it is another one."""
+    if not target.exists():
+        return True
+    if not _same(target, fresh):
+        raise DataError(target, "exists with other content; remove it or choose another --out")
+    return False
+
+
+def _move(source: Path, target: Path, names: list[str]) -> None:
+    """Move folders, all or none."""
+    with ExitStack() as undo:
+        for name in names:
+            (source / name).replace(target / name)
+            undo.callback((target / name).replace, source / name)
+        undo.pop_all()
 
 
 def _write_site(folder: Path, manifest: SiteManifest, tables: SiteTables) -> SiteManifest:

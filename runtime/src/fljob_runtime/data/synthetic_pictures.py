@@ -20,7 +20,7 @@ from pydantic import Field
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Examples, HeldOut, LabelledRows
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
+from fljob_runtime.data.store import SiteManifest, SiteTables, make_sites, read_manifest
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema
 
@@ -80,9 +80,8 @@ def generate_sites(
 ) -> dict[str, SiteManifest]:
     """Write `site-0` … as folders of the dataset `pictures`; the same call again changes nothing. Raises DataError."""
     names = [f"site-{index}" for index in range(num_sites)]
-    for index, name in enumerate(names):
-        manifest, tables, _ = generate_site(parameters, OpenRequest(name, index, num_sites, seed, None))
-        write_sites(out, {name: (manifest, tables)})
+    requests = {name: OpenRequest(name, index, num_sites, seed, None) for index, name in enumerate(names)}
+    make_sites(out, requests, lambda name: generate_site(parameters, requests[name])[:2], in_turn=True)
     return {name: read_manifest(out / name) for name in names}
 
 

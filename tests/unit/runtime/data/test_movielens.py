@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,11 @@ def test_importing_again_changes_nothing(source: Path, tmp_path: Path) -> None:
 
 def test_importing_other_data_overwrites_nothing(source: Path, tmp_path: Path) -> None:
     import_movielens(source, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "site-0")
     write_ml1m(source, ratings=RATINGS + "1::40::3::150\n")
-    with pytest.raises(DataError, match=r"site-.*: exists with other content"):
+    with pytest.raises(DataError, match=r"site-4: exists with other content"):
         import_movielens(source, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["site-4"]
 
 
 def test_the_manifest_says_how_many_test_negatives_were_dropped(tmp_path: Path) -> None:

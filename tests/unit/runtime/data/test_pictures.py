@@ -175,6 +175,16 @@ def test_wishes_that_cannot_be_met_are_refused(tmp_path: Path, how: LeafImport, 
         import_leaf(tmp_path / "leaf", tmp_path / "out", how)
 
 
+def test_a_wish_that_cannot_be_met_leaves_nothing_behind(tmp_path: Path) -> None:
+    leaf(tmp_path / "leaf", {"a": user(0, 10), "b": user(0, 4)})
+    shown: list[str] = []
+    with pytest.raises(DataError, match="site-b would have no picture held out"):
+        import_leaf(tmp_path / "leaf", tmp_path / "out", LeafImport(partition="user"), on_progress=shown.append)
+    assert (shown, (tmp_path / "out").exists()) == (["a", "b"], False)  # users that were read, no site
+    import_leaf(tmp_path / "leaf", tmp_path / "out", LeafImport(partition="user", test_share=0.25))
+    assert set(labels(tmp_path / "out")) == {"site-a", "site-b"}
+
+
 def test_users_whose_names_are_the_same_for_a_site_are_refused(tmp_path: Path) -> None:
     leaf(tmp_path / "leaf", {"a_1": user(0, 10), "a-1": user(0, 10)})
     with pytest.raises(DataError, match=r"\('site-a-1'\): take --partition equal"):

@@ -17,7 +17,7 @@ import xxhash
 from unit.runtime.data.sites import site
 
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
+from fljob_runtime.data.store import Site, SiteManifest, SiteTables, make_sites, read_manifest, read_tables, write_sites
 
 GOOD: Mapping[str, Sequence[Any]] = {"user": [0, 1], "item": [0, 2]}
 
@@ -67,6 +67,38 @@ def test_nothing_half_written_stays_when_writing_fails(tmp_path: Path) -> None:
     with pytest.raises(pa.ArrowInvalid):
         write_sites(tmp_path, {"site-0": (manifest, torn)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_site_with_other_content_keeps_all_others_from_being_written(folder: Path) -> None:
+    other = site(train=[(0, 0), (1, 0)])
+    with pytest.raises(DataError, match="site-0: exists with other content"):
+        write_sites(folder.parent, {"site-a": site(), "site-0": other, "site-z": site()})
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_sites_that_are_there_are_left_alone_and_others_come_beside_them(folder: Path) -> None:
+    before = folder.stat().st_mtime_ns
+    write_sites(folder.parent, {"site-0": site(), "site-1": site()})
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["site-0", "site-1"]
+    assert folder.stat().st_mtime_ns == before
+
+
+def test_sites_are_taken_back_when_one_cannot_be_put_into_its_place(tmp_path: Path) -> None:
+    (tmp_path / "site-1").symlink_to("nowhere")
+    with pytest.raises(NotADirectoryError):
+        write_sites(tmp_path, {"site-0": site(), "site-1": site()})
+    assert [path.name for path in tmp_path.iterdir()] == ["site-1"]
+
+
+def test_sites_can_be_made_in_turn_each_after_the_one_before_was_written(tmp_path: Path) -> None:
+    written: list[int] = []
+
+    def make(_: str) -> Site:
+        written.append(len(list(tmp_path.glob(".sites-*/*/manifest.json"))))
+        return site()
+
+    make_sites(tmp_path, ["site-0", "site-1", "site-2"], make, in_turn=True)
+    assert written == [0, 1, 2]
 
 
 def test_a_damaged_site_is_not_taken_for_the_same(folder: Path) -> None:

@@ -89,6 +89,14 @@ def test_written_sites_are_the_dataset_pictures(tmp_path: Path) -> None:
     assert np.array_equal(first.labels, second.labels)
 
 
+def test_a_site_with_other_content_keeps_all_others_from_being_written(tmp_path: Path) -> None:
+    generate_sites(tmp_path, SMALL, num_sites=2, seed=0)
+    (tmp_path / "site-0").rename(tmp_path / "away")
+    with pytest.raises(DataError, match="site-1: exists with other content"):
+        generate_sites(tmp_path, SMALL, num_sites=2, seed=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["away", "site-1"]
+
+
 def test_classes_are_described_without_a_rate_of_positives(tmp_path: Path) -> None:
     generate_sites(tmp_path, SMALL, num_sites=1, seed=0)
     found = describe_folder(tmp_path)[0]
