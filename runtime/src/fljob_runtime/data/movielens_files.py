@@ -11,6 +11,7 @@ import lzma
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,11 @@ from fljob_runtime.data.whole_numbers import plain_columns
 
 Ids = NDArray[np.int64]
 NUM_NEGATIVES = 99
+_MOST_GAPS = 10  # item ids to an interaction; published ones have hardly a gap
+_FEW_ITEMS = 1 << 20  # so many are never refused, as of a part of a file: a table of them is small
 _DRAWS = 160  # of a user at first: enough who has rated up to a third of all items
 _DRAWN_PAIRS = 1 << 20  # of users and items at a time, so that what is known of each stays in the cache
+_NUMBERED = "items are numbered from 0, about as many as are in the files; a table has a row for each number"
 
 
 @dataclass(frozen=True)
@@ -124,26 +128,40 @@ def _whole(text: str, path: Path, line: int, column: str) -> int:
     return value
 
 
+def _line(path: Path, row: np.intp) -> int | None:
+    """Return the number of the line that a row is from."""
+    return next(islice((number for number, _ in _lines(path)), int(row), None), None)
+
+
+def _check_ids(path: Path, column: str, ids: Ids, limit: int, why: str) -> None:
+    bad = np.flatnonzero((ids < 0) | (ids >= limit))
+    if len(bad):
+        problem = f"{column} {ids[bad[0]]} is not in 0..{limit - 1}: {why}"
+        raise DataError(path, problem, line=_line(path, bad[0]), column=column)
+
+
 def _refuse_twice(path: Path, users: Ids, items: Ids, names: tuple[Ids, Ids]) -> None:
     """Refuse a (user, item) pair that is there twice: held out and trained on, it would flatter every metric.
 
-    users, items: by their place in `names`.
+    users, items: by their place in `names`; the first rows are the file's.
     """
     if pair := twice(users, items):
-        raise DataError(path, f"user {names[0][pair[0]]} has item {names[1][pair[1]]} twice")
+        first = np.flatnonzero((users == pair[0]) & (items == pair[1]))[0]
+        problem = f"user {names[0][pair[0]]} has item {names[1][pair[1]]} twice, here first"
+        raise DataError(path, problem, line=_line(path, first), column="item")
 
 
 def _zip_codes(path: Path, separator: str) -> dict[int, str]:
     codes: dict[int, str] = {}
     for number, line in _lines(path):
         parts = line.split(separator)
-        if len(parts) < 5 or not parts[0].isdigit() or not parts[4].strip():
+        if len(parts) < 5 or not parts[0].isdecimal() or not parts[4].strip():
             raise DataError(path, "expected user, age/gender, gender/age, occupation, zip code", line=number)
         code = parts[4].strip()
         if not (code[0].isascii() and code[0].isalnum()):
             problem = f"{code!r} begins with neither a digit nor a letter, which names the user's site"
             raise DataError(path, problem, line=number, column="zip code")
-        codes[int(parts[0])] = code
+        codes[_whole(parts[0], path, number, "user")] = code
     return codes
 
 
@@ -156,10 +174,13 @@ def _read_ncf(ncf: Path, name: str, users_folder: Path | None, seed: int) -> Lea
     users, items = _integers(train_path, "\t", ("user", "item", "rating"), "rating")
     test_users, test_items = _integers(test_path, "\t", ("user", "item"))
     num_users = len(test_users)
-    if not np.array_equal(test_users, np.arange(num_users)):
-        raise DataError(test_path, "users are not 0, 1, 2, …", column="user")
-    if users.max() >= num_users or min(users.min(), items.min()) < 0:
-        raise DataError(train_path, f"a user or item id is out of range (there are {num_users} users)")
+    odd = np.flatnonzero(test_users != np.arange(num_users))
+    if len(odd):
+        raise DataError(test_path, "users are not 0, 1, 2, …", line=_line(test_path, odd[0]), column="user")
+    _check_ids(train_path, "user", users, num_users, "the test file has a line for each user")
+    most_items = max(_FEW_ITEMS, _MOST_GAPS * (len(users) + num_users))
+    _check_ids(train_path, "item", items, most_items, _NUMBERED)
+    _check_ids(test_path, "item", test_items, most_items, _NUMBERED)
     user_ids, user = numbered(np.concatenate([users, test_users]))
     item_ids, item = numbered(np.concatenate([items, test_items]))
     _refuse_twice(train_path, user, item, (user_ids, item_ids))
@@ -169,7 +190,7 @@ def _read_ncf(ncf: Path, name: str, users_folder: Path | None, seed: int) -> Lea
         every = np.concatenate([users, test_users]), np.concatenate([items, test_items])
         negatives, _ = draw_negatives(*every, num_users, num_items, seed)
     else:
-        negatives = _read_negatives(negative_path, test_items)
+        negatives = _read_negatives(negative_path, test_items, most_items)
         num_items = max(num_items, int(negatives.max()) + 1)
     published = negative_path is not None
     return LeaveOneOut(users, items, test_items, negatives, zips, num_items, published_negatives=published)
@@ -179,6 +200,9 @@ def _zips(users_folder: Path, num_users: int) -> tuple[str, ...]:
     codes = _zip_codes(_require(users_folder, "users.dat"), "::")
     if len(codes) != num_users:
         raise DataError(users_folder / "users.dat", f"{len(codes)} users; the test file has {num_users}")
+    if lacking := [user for user in range(1, num_users + 1) if user not in codes]:
+        problem = f"no line for user {lacking[0]}: users 0, 1, … of the test file are 1, 2, … here"
+        raise DataError(users_folder / "users.dat", problem)
     return tuple(codes[user + 1] for user in range(num_users))
 
 
@@ -226,20 +250,28 @@ def _item_lists(path: Path) -> NDArray[np.int64]:
     return np.array(rows, np.int64)
 
 
-def _read_negatives(path: Path, test_items: Ids) -> Ids:
+def _read_negatives(path: Path, test_items: Ids, most_items: int) -> Ids:
+    """Read a user's pair and 99 items a line; an item that is the user's test item is -1."""
     num_users = len(test_items)
     negatives = np.full((num_users, NUM_NEGATIVES), -1, np.int64)
+    num_lines = 0
     for number, line in _lines(path):
+        num_lines += 1
         pair, *items = line.split("\t")
         user = number - 1
         if user >= num_users or pair != f"({user},{test_items[user]})" or len(items) != NUM_NEGATIVES:
             raise DataError(path, f"expected the pair of user {user} and {NUM_NEGATIVES} items", line=number)
         try:
             negatives[user] = [int(item) for item in items]
-        except ValueError as error:
-            raise DataError(path, f"not a whole number: {error}", line=number) from None
-    if (negatives < 0).any():
-        raise DataError(path, f"fewer than {num_users} lines (the file is truncated), or an id below 0")
+        except (ValueError, OverflowError):
+            negatives[user] = [_whole(item, path, number, str(at)) for at, item in enumerate(items, 2)]
+    if num_lines < num_users:
+        raise DataError(path, f"fewer than {num_users} lines: the file is truncated")
+    bad = np.argwhere((negatives < 0) | (negatives >= most_items))
+    if len(bad):
+        user, at = bad[0].tolist()
+        problem = f"item {negatives[user, at]} is not in 0..{most_items - 1}: {_NUMBERED}"
+        raise DataError(path, problem, line=user + 1, column=str(at + 2))
     negatives[negatives == test_items[:, None]] = -1
     return negatives
 

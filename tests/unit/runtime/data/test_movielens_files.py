@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from unit.runtime.data.movielens_folders import RATINGS, USERS, write_ml1m, write_ml100k, write_ncf
 
+from fljob_runtime.data import movielens_files
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.movielens_files import NUM_NEGATIVES, draw_negatives, read_source
 
@@ -86,7 +87,7 @@ def test_a_folder_without_movielens_says_what_was_looked_for(tmp_path: Path) -> 
         ("1::30::nan::1\n", r"ratings\.dat, line 1, column rating: not a whole number"),
         (f"1::30::5::{1 << 63}\n", r"ratings\.dat, line 1, column timestamp: does not fit 64 bits"),
         ("\n", r"ratings\.dat: is empty"),
-        (RATINGS + "1::30::1::1\n", r"ratings\.dat: user 1 has item 30 twice"),
+        (RATINGS + "1::30::1::1\n", r"ratings\.dat, line 1, column item: user 1 has item 30 twice, here first"),
         (RATINGS + "9::30::1::1\n", r"users\.dat: no line for user 9"),
     ],
 )
@@ -100,8 +101,11 @@ def test_malformed_ratings_are_refused(tmp_path: Path, ratings: str, where: str)
     [
         ("1::F::1::10\n", r"users\.dat, line 1: expected user"),
         (USERS.replace("48067", ""), r"users\.dat, line 1: expected user"),
+        (USERS.replace("2::M", "²::M"), r"users\.dat, line 2: expected user"),
+        (USERS.replace("2::M", "9" * 5000 + "::M"), r"users\.dat, line 2, column user: not a whole number"),
         (USERS.replace("02139", "*2139"), r"users\.dat, line 2, column zip code: '\*2139' begins with neither"),
     ],
+    ids=["four parts", "no zip code", "superscript", "digits", "odd zip code"],
 )
 def test_malformed_users_are_refused(tmp_path: Path, users: str, where: str) -> None:
     with pytest.raises(DataError, match=where):
@@ -128,12 +132,19 @@ def test_a_truncated_compressed_file_is_refused(tmp_path: Path) -> None:
     [
         ("ncf/ml-1m.test.negative", "(1,3)", "(1,4)", r"negative, line 2: expected the pair of user 1"),
         ("ncf/ml-1m.test.negative", "\t101\n(1", "\n(1", r"negative, line 1: expected the pair of user 0 and 99 items"),
-        ("ncf/ml-1m.test.negative", "\t50\t", "\tx\t", r"negative, line 1: not a whole number"),
-        ("ncf/ml-1m.test.negative", "\t50\t", "\t-5\t", r"negative: .*an id below 0"),
-        ("ncf/ml-1m.test.rating", "1\t3\t4", "2\t3\t4", r"test\.rating, column user: users are not 0, 1, 2"),
-        ("ncf/ml-1m.train.rating", "1\t0\t3", "2\t0\t3", r"train\.rating: a user or item id is out of range"),
-        ("ncf/ml-1m.train.rating", "1\t0\t3", "1\t3\t3", r"train\.rating: user 1 has item 3 twice"),
+        ("ncf/ml-1m.test.negative", "\t50\t", "\tx\t", r"negative, line 1, column 49: not a whole number"),
+        ("ncf/ml-1m.test.negative", "\t50\t", "\t-5\t", r"line 1, column 49: item -5 is not in 0\.\.1048575"),
+        ("ncf/ml-1m.test.negative", "\t50\t", f"\t{10**12}\t", r"line 1, column 49: item 10{12} is not in 0\.\."),
+        ("ncf/ml-1m.test.negative", "\t50\t", f"\t{10**20}\t", r"line 1, column 49: does not fit 64 bits"),
+        ("ncf/ml-1m.test.rating", "1\t3\t4", "2\t3\t4", r"test\.rating, line 2, column user: users are not 0, 1, 2"),
+        ("ncf/ml-1m.test.rating", "1\t3\t4", "1\t-3\t4", r"test\.rating, line 2, column item: item -3 is not in 0\.\."),
+        ("ncf/ml-1m.train.rating", "1\t0\t3", "2\t0\t3", r"rating, line 3, column user: user 2 is not in 0\.\.1:"),
+        ("ncf/ml-1m.train.rating", "1\t0\t3", "-1\t0\t3", r"rating, line 3, column user: user -1 is not in"),
+        ("ncf/ml-1m.train.rating", "1\t0\t3", "\n1\t-2\t3", r"rating, line 4, column item: item -2 is not in"),
+        ("ncf/ml-1m.train.rating", "1\t0\t3", f"1\t{10**12}\t3", r"line 3, column item: item 10{12} is not in"),
+        ("ncf/ml-1m.train.rating", "1\t0\t3", "1\t3\t3", r"rating, line 3, column item: user 1 has item 3 twice"),
         ("ml-1m/users.dat", "2::M::56::16::02139\n", "", r"users\.dat: 1 users; the test file has 2"),
+        ("ml-1m/users.dat", "2::M::56", "7::M::56", r"users\.dat: no line for user 2: users 0, 1, … of"),
     ],
 )
 def test_malformed_ncf_files_are_refused(tmp_path: Path, name: str, old: str, new: str, where: str) -> None:
@@ -215,6 +226,23 @@ def test_ncfs_pinterest_with_its_negatives_takes_them(tmp_path: Path) -> None:
     data = read_source(tmp_path, seed=0)
     assert data.negatives[0].tolist() == [-1, *range(4, 102)]
     assert (data.num_items, data.zip_codes, data.published_negatives) == (102, (), True)
+
+
+def test_a_held_out_item_below_0_is_refused_where_negatives_are_drawn_too(tmp_path: Path) -> None:
+    test = write_pinterest(tmp_path) / "pinterest-20.test.rating"
+    test.write_text("0\t-5\t1\n1\t0\t1\n", encoding="latin-1")
+    with pytest.raises(DataError, match=r"test\.rating, line 1, column item: item -5 is not in 0\.\."):
+        read_source(tmp_path, seed=0)
+
+
+def test_item_ids_go_up_to_ten_times_the_interactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(movielens_files, "_FEW_ITEMS", 20)
+    train = write_pinterest(tmp_path) / "pinterest-20.train.rating"  # of 3 interactions; 2 are held out
+    train.write_text(train.read_text(encoding="latin-1").replace("1\t2\t", "1\t49\t"), encoding="latin-1")
+    assert read_source(tmp_path, seed=0).num_items == 50
+    train.write_text(train.read_text(encoding="latin-1").replace("1\t49\t", "1\t50\t"), encoding="latin-1")
+    with pytest.raises(DataError, match=r"line 3, column item: item 50 is not in 0\.\.49: items are numbered from 0"):
+        read_source(tmp_path, seed=0)
 
 
 def test_movielens_without_its_published_negatives_is_refused(tmp_path: Path) -> None:
