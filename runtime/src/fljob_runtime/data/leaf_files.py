@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from fljob_runtime.data.errors import DataError
 
+_MOST_CLASSES = 1 << 24  # a site's labels are float32, which tells no more apart
+
 
 @dataclass(frozen=True)
 class LeafUser:
@@ -110,6 +112,8 @@ def _user(path: Path, name: str, samples: object) -> LeafUser:
         return LeafUser(name, path, np.empty((0, 0), np.float32), np.empty(0, np.int64))
     if not isinstance(x, np.ndarray) or x.ndim < 2:
         raise DataError(path, f"{where}, {_odd(x)}")
+    if not x.size:
+        raise DataError(path, f"{where}, x[0]: a picture without a number")
     bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
     if len(bad):
         raise DataError(path, f"{where}, x[{bad[0]}]: a number that is not finite in float32")
@@ -118,6 +122,8 @@ def _user(path: Path, name: str, samples: object) -> LeafUser:
         raise DataError(path, f"{where}, y[{at}]: expected a class, a whole number from 0")
     if y.min() < 0:
         raise DataError(path, f"{where}, y[{int(y.argmin())}]: class {y.min()} is below 0")
+    if y.max() >= _MOST_CLASSES:
+        raise DataError(path, f"{where}, y[{int(y.argmax())}]: class {y.max()} is not below {_MOST_CLASSES}")
     return LeafUser(name, path, _square(x.astype(np.float32)), y.astype(np.int64))
 
 

@@ -42,9 +42,11 @@ class MovieLens(SiteData):
     def __init__(self, parameters: MovieLensParameters, request: OpenRequest) -> None:
         folder = request.folder_for("movielens")
         manifest = read_manifest(folder)
-        tables = read_tables(folder, manifest)
         if manifest.negatives_per_positive == 0:
             raise DataError(folder, f"holds dataset {manifest.dataset!r} with labels, not movielens positives")
+        if set(manifest.columns) != {"user", "item"} or manifest.num_classes != 2:
+            raise DataError(folder, f"holds dataset {manifest.dataset!r}, not movielens: positives of users and items")
+        tables = read_tables(folder, manifest)
         self.schema = manifest.schema
         if "item" in self.schema.any_ids:
             raise DataError(folder, "items have any ids; negatives are drawn from items 0 to n - 1 only")

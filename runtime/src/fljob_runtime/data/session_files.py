@@ -158,7 +158,10 @@ def _numbers(path: Path, line: int, words: list[str]) -> list[int]:
 
 
 def _is_id(word: str) -> bool:
-    return word.isascii() and word.isdigit() and int(word) < 1 << 63
+    try:
+        return word.isascii() and word.isdigit() and int(word) < 1 << 63
+    except ValueError:  # more digits than Python reads
+        return False
 
 
 def _of_lists(sessions: list[list[int]]) -> Sessions:

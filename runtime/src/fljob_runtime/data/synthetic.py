@@ -56,15 +56,21 @@ class Synthetic(LabelledRows):
             manifest, tables = generate_site(parameters, request)
         else:
             manifest = read_manifest(request.folder)
-            if manifest.negatives_per_positive:
-                raise DataError(
-                    request.folder, f"holds dataset {manifest.dataset!r} without labels, not synthetic data"
-                )
+            _refuse_others(request.folder, manifest)
             tables = read_tables(request.folder, manifest)
         self.schema = manifest.schema
         self.best_auc = manifest.best_auc
         self._train = pairs(tables.train["user"], tables.train["item"], tables.train["label"])
         self._held_out = HeldOut(pairs(tables.test["user"], tables.test["item"], tables.test["label"]))
+
+
+def _refuse_others(folder: Path, manifest: SiteManifest) -> None:
+    """Refuse a site's folder of another dataset, before its columns are looked for."""
+    if manifest.negatives_per_positive:
+        raise DataError(folder, f"holds dataset {manifest.dataset!r} without labels, not synthetic data")
+    if set(manifest.columns) != {"user", "item"} or manifest.num_classes != 2:
+        problem = "not synthetic data, which has users, items and labels 0 and 1 alone"
+        raise DataError(folder, f"holds dataset {manifest.dataset!r}, {problem}")
 
 
 def generate_sites(out: Path, parameters: SyntheticParameters, *, num_sites: int, seed: int) -> dict[str, SiteManifest]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import SiteData, epoch_rng
 from fljob_runtime.data.movielens import import_movielens
-from fljob_runtime.data.store import write_sites
+from fljob_runtime.data.store import SiteTables, write_sites
 from fljob_runtime.data.synthetic import SyntheticParameters, generate_sites
 
 
@@ -117,6 +118,15 @@ def test_a_site_without_a_folder_is_told_where_to_set_it() -> None:
 def test_a_folder_of_another_dataset_is_refused(tmp_path: Path) -> None:
     generate_sites(tmp_path, SyntheticParameters(users_per_site=2, items=5), num_sites=1, seed=0)
     with pytest.raises(DataError, match="holds dataset 'synthetic' with labels, not movielens positives"):
+        opened(tmp_path / "site-0")
+
+
+def test_a_folder_with_more_columns_than_users_and_items_is_refused(tmp_path: Path) -> None:
+    manifest, tables = site()
+    price = {"price": np.zeros(2, np.float32)}
+    more = SiteTables({**tables.train, **price}, {**tables.test, **price})
+    write_sites(tmp_path, {"site-0": (replace(manifest, features=("price",)), more)})
+    with pytest.raises(DataError, match="not movielens: positives of users and items"):
         opened(tmp_path / "site-0")
 
 

@@ -104,6 +104,12 @@ def test_there_may_be_more_classes_than_labels_tell(tmp_path: Path) -> None:
         ({"x": [[1.0] * 4] * 2, "y": [0, 1.5]}, r"user 'a', y\[0\]: expected a class"),
         ({"x": [[1.0] * 4] * 2, "y": [0, "b"]}, r"user 'a', y\[1\]: expected a class"),
         ({"x": [[1.0] * 4] * 2, "y": [0, -1]}, r"user 'a', y\[1\]: class -1 is below 0"),
+        ({"x": [[1.0] * 4] * 2, "y": [0, 1 << 24]}, r"user 'a', y\[1\]: class 16777216 is not below 16777216"),
+        (
+            {"x": [[1.0] * 4] * 2, "y": [(1 << 64) - 1] * 2},
+            r"user 'a', y\[0\]: class 18446744073709551615 is",
+        ),
+        ({"x": [[]], "y": [0]}, r"user 'a', x\[0\]: a picture without a number"),
         ({"x": "text", "y": [0, 1]}, r"user 'a': x and y must be lists"),
         ({"z": [], "y": [0, 1]}, r"user 'a': no object with x and y"),
     ],

@@ -94,6 +94,11 @@ def test_a_fault_is_named_by_file_line_and_column(tmp_path: Path, text: str, whe
         read_sessions(written(tmp_path, text))
 
 
+def test_a_number_of_more_digits_than_python_reads_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"sessions\.txt, line 2, column 2: '9{5000}' is not the number of an item"):
+        read_sessions(written(tmp_path, f"1 2\n3 {'9' * 5000}\n"))
+
+
 def test_a_pickle_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "test.txt"
     path.write_bytes(b"\x80\x04\x95")

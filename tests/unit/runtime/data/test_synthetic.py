@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,13 @@ def test_generating_again_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert generate_sites(tmp_path, SMALL, num_sites=2, seed=0) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_folder_with_more_classes_than_two_is_refused(tmp_path: Path) -> None:
+    manifest, tables = generate_site(SMALL, request())
+    write_sites(tmp_path, {"site-0": (replace(manifest, num_classes=3), tables)})
+    with pytest.raises(DataError, match="not synthetic data, which has users, items and labels 0 and 1 alone"):
+        Synthetic(SMALL, request(folder=tmp_path / "site-0"))
 
 
 def test_a_folder_of_positives_alone_is_refused(tmp_path: Path) -> None:
