@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fljob_runtime.data.store import SiteManifest
 
 _COLUMNS = 4  # of ids, shown for each site
+_FOLDERS = "what is read must be readable; --out is a new or old folder that may be written to, on a disk with room"
 
 
 def import_movielens(source: Path, out: Path, *, partition: str, num_sites: int, seed: int) -> None:
@@ -36,7 +37,7 @@ def import_movielens(source: Path, out: Path, *, partition: str, num_sites: int,
     from fljob_runtime.data.movielens import import_movielens as run_import  # noqa: PLC0415 - heavy
 
     console = Console(stderr=True, highlight=False)
-    with _data_errors(), console.status("reading", spinner="line") as status:
+    with _data_errors(out), console.status("reading", spinner="line") as status:
         made = run_import(source, out, partition=partition, num_sites=num_sites, seed=seed, on_progress=status.update)
     _print_sites(made.sites)
     sys.stdout.write(f"{made.num_samples:,} samples an epoch in {len(made.sites)} sites under {out}\n")
@@ -77,7 +78,7 @@ def import_sessions(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
 
 def _import_rows(out: Path, run: Callable[[Callable[[str], None]], Mapping[str, SiteManifest]]) -> None:
     console = Console(stderr=True, highlight=False)
-    with _data_errors(), console.status("reading", spinner="line") as status:
+    with _data_errors(out), console.status("reading", spinner="line") as status:
         made = run(status.update)
     _print_sites(made)
     count = sum(site.num_train + site.num_test for site in made.values())
@@ -92,7 +93,7 @@ def generate_synthetic(out: Path, *, sites: int, seed: int, parameters: Mapping[
     """Write the sites of the synthetic dataset and print what each one got."""
     from fljob_runtime.data.synthetic import SyntheticParameters, generate_sites  # noqa: PLC0415 - heavy
 
-    with _data_errors():
+    with _data_errors(out):
         made = generate_sites(out, SyntheticParameters(**parameters), num_sites=sites, seed=seed)
     _print_sites(made)
     sys.stdout.write(f"{len(made)} sites under {out}\n")
@@ -102,7 +103,7 @@ def generate_pictures(out: Path, *, sites: int, seed: int, parameters: Mapping[s
     """Write the sites of synthetic pictures and print what each one got."""
     from fljob_runtime.data import synthetic_pictures  # noqa: PLC0415 - heavy
 
-    with _data_errors():
+    with _data_errors(out):
         chosen = synthetic_pictures.SyntheticPicturesParameters(**parameters)
         made = synthetic_pictures.generate_sites(out, chosen, num_sites=sites, seed=seed)
     _print_sites(made)
@@ -116,7 +117,7 @@ def describe_folder(folder: Path, *, column: str, report: Path | None, words: bo
     """
     from fljob_runtime.data import describe  # noqa: PLC0415 - heavy
 
-    with _data_errors():
+    with _data_errors(folder):
         sites = describe.describe_folder(folder)
     distances, found = describe.label_distance(sites), describe.overlaps(sites)
     chosen = next((one for one in found if one.column == column), None) if column else main_column(found)
@@ -149,13 +150,21 @@ def _write_report(
 
 
 @contextmanager
-def _data_errors() -> Iterator[None]:
+def _data_errors(folder: Path) -> Iterator[None]:
+    """Say what is wrong with data, with an option, or with a file; folder: the one meant where an error names none."""
+    from pydantic import ValidationError  # noqa: PLC0415 - heavy
+
     from fljob_runtime.data.errors import DataError  # noqa: PLC0415 - heavy
 
     try:
         yield
     except DataError as error:
         raise CliError(str(error), code=ExitCode.BAD_DATA) from error
+    except ValidationError as error:
+        faults = (f"--{str(e['loc'][0]).replace('_', '-')} {e['input']}: {e['msg']}" for e in error.errors())
+        raise CliError("; ".join(faults)) from error
+    except OSError as error:
+        raise CliError(f"{error.filename or folder}: {error.strerror or error}", hint=_FOLDERS) from error
 
 
 def _flat(site: SiteDescription) -> dict[str, Any]:

@@ -166,9 +166,9 @@ def synthetic(
     out: Out,
     sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,
-    users_per_site: Annotated[int, typer.Option(min=1)] = 200,
-    items: Annotated[int, typer.Option(min=2)] = 500,
-    samples_per_user: Annotated[int, typer.Option(min=1)] = 100,
+    users_per_site: Annotated[int, typer.Option(min=1, max=1_000_000)] = 200,
+    items: Annotated[int, typer.Option(min=2, max=10_000_000)] = 500,
+    samples_per_user: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
 ) -> None:
     """Write the sites of the synthetic dataset as files, as if they were somebody's data.
 
@@ -185,10 +185,10 @@ def pictures(  # noqa: PLR0913, PLR0917 - an option each
     out: Out,
     sites: Annotated[int, typer.Option(min=1, max=128, help="Number of sites.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,
-    classes: Annotated[int, typer.Option(min=2)] = 10,
-    samples_per_site: Annotated[int, typer.Option(min=1)] = 500,
-    side: Annotated[int, typer.Option(min=1, help="Rows and columns of a picture.")] = 28,
-    separation: Annotated[int, typer.Option(min=0, help="Of two classes, in deviations of the noise.")] = 8,
+    classes: Annotated[int, typer.Option(min=2, max=1000)] = 10,
+    samples_per_site: Annotated[int, typer.Option(min=1, max=1_000_000)] = 500,
+    side: Annotated[int, typer.Option(min=1, max=1024, help="Rows and columns of a picture.")] = 28,
+    separation: Annotated[int, typer.Option(min=0, max=1000, help="Of two classes, in deviations of the noise.")] = 8,
 ) -> None:
     """Write the sites of the dataset synthetic-pictures as files, for the dataset `pictures`.
 
