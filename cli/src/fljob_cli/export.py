@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fljob_api.exit_codes import ExitCode
 from fljob_cli.errors import CliError
@@ -19,6 +19,7 @@ from fljob_cli.faults import data_faults
 from fljob_cli.train import check_site
 
 if TYPE_CHECKING:
+    from fljob_api.fljob import FLJob
     from fljob_runtime.checkpoints.saved_model import SavedModel
     from fljob_runtime.parameters import ModelState
     from fljob_runtime.serving.answers import Answers
@@ -78,17 +79,23 @@ def _write(kept: Kept, local: LocalTrainer, number: int, request: Request, site:
             f"{', '.join(model.missing)} are private, each site has its own: --site NAME, of the run's folder"
         )
     state = kept.put(local, site, number, model)
-    spec, folder = kept.job.spec, request.out / str(number)
-    about = {
-        "job": kept.job.metadata.name,
+    folder = request.out / str(number)
+    told = signature(pooled_state.shared(local.layout.model), number, about(kept.job))
+    write(folder, Format(request.form), local.model, local.data.schema, told, _whole(local, state))
+    sys.stdout.write(f"{folder}\n")
+
+
+def about(job: FLJob) -> dict[str, Any]:
+    """Return what an exported model's signature tells of its job; rows that none trained begin by the initial seed."""
+    spec = job.spec
+    return {
+        "job": job.metadata.name,
         "model": spec.model.to_dict(),
         "dataset": spec.dataset.to_dict(),
         "seed": spec.seed,
+        "initialSeed": spec.initial_seed,
         "imports": list(spec.imports),
     }
-    told = signature(pooled_state.shared(local.layout.model), number, about)
-    write(folder, Format(request.form), local.model, local.data.schema, told, _whole(local, state))
-    sys.stdout.write(f"{folder}\n")
 
 
 def _whole(local: LocalTrainer, given: ModelState) -> ModelState:

@@ -38,7 +38,7 @@ def write(
 ) -> None:
     """Write a model, whose values are `state`, and its signature; raises ExportError or CheckpointError."""
     layout = ModelLayout.from_json(json.dumps(told["layout"]).encode())
-    whole, ids = with_rows(model, layout, state, int(told.get("seed", 0)))
+    whole, ids = with_rows(model, layout, state, _initial_seed(told))
     graph = ServingGraph(whole, schema, ids)
     shape = list(graph(*examples(graph.feeds)).shape[1:])
     signature = {
@@ -91,7 +91,7 @@ def read(folder: Path) -> Exported:
 
 def _made(path: Path, told: Mapping[str, Any]) -> Run:
     registry.load(told.get("imports", ()))
-    schema, spec, seed = _schema(told["schema"]), told["model"], int(told["seed"])
+    schema, spec, seed = _schema(told["schema"]), told["model"], _initial_seed(told)
     keyed = {str(value["column"]) for value in told.get("rowMaps", ())}
     smallest = replace(schema, ids={name: 1 if name in keyed else count for name, count in schema.ids.items()})
     model = make_model(spec["name"], spec.get("parameters", {}), smallest, seed)
@@ -118,6 +118,11 @@ def _of_module(module: torch.nn.Module) -> Run:
         return outputs
 
     return run
+
+
+def _initial_seed(told: Mapping[str, Any]) -> int:
+    """Return the seed of initial values; signatures of before it had a name of its own have the job's alone."""
+    return int(told.get("initialSeed", told.get("seed", 0)))
 
 
 def _schema_json(schema: Schema) -> dict[str, Any]:
