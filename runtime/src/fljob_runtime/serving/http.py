@@ -27,6 +27,7 @@ from fljob_runtime.serving.feeds import FeedError
 
 LIFE_S = 60.0  # of a connection: its one request, however slowly it comes
 MAX_CONNECTIONS = 256
+_MAX_UNREAD = 8 << 20  # bytes of a refused request that are taken off the wire, so that its sender hears why
 _JSON = "application/json"
 
 
@@ -133,6 +134,8 @@ class ScoringServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = DEADLINE_S
+    path = ""  # until the first line is read
+    unread = True  # whether there may be more of the request on the wire
     posts: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]]
     gets: ClassVar[Mapping[str, Callable[[], dict[str, Any]]]]
     server_version, sys_version = "fljob", ""
@@ -144,11 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.do_handshake()
 
     def do_GET(self) -> None:
+        self.unread = any(name in self.headers for name in ("Content-Length", "Transfer-Encoding"))
         answer = self.gets.get(self.path)
         if self.path == "/readyz" and self.server.draining.is_set():
             self._say(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stopping"})
         elif answer is None:
-            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED if self.path in self.posts else HTTPStatus.NOT_FOUND)
+            self._refuse()
         else:
             self._say(HTTPStatus.OK, answer())
 
@@ -168,8 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _score(self) -> dict[str, Any]:
         if self.path not in self.posts:
-            known = HTTPStatus.METHOD_NOT_ALLOWED if self.path in self.gets else HTTPStatus.NOT_FOUND
-            raise RefusedError(known, f"POST goes to {' and '.join(self.posts)}")
+            raise RefusedError(self._not_here, f"POST goes to {' and '.join(self.posts)}")
         return self.posts[self.path](_parsed(self._body()))
 
     def _body(self) -> bytes:
@@ -183,19 +186,48 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "the body ended early")
+        self.unread = False
         return body
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        self._say(status, {"error": f"there are GET {', '.join(self.gets)} and POST {', '.join(self.posts)}"})
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what the base class cannot read or has no method for: as JSON, and as the client's fault, not ours."""
+        if self.request_version == "HTTP/0.9":  # or none that is known: an answer of that version has no status
+            self.request_version = self.protocol_version
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._refuse()
+            return
+        status = HTTPStatus.BAD_REQUEST if code >= 500 else HTTPStatus(code)
+        self._say(status, {"error": (message or explain or status.phrase)[:200]})
+
+    @property
+    def _not_here(self) -> HTTPStatus:
+        known = self.path in self.posts or self.path in self.gets
+        return HTTPStatus.METHOD_NOT_ALLOWED if known else HTTPStatus.NOT_FOUND
+
+    def _refuse(self) -> None:
+        self._say(self._not_here, {"error": f"there are GET {', '.join(self.gets)} and POST {', '.join(self.posts)}"})
 
     def _say(self, status: HTTPStatus, value: Mapping[str, Any]) -> None:
-        body = json.dumps(value).encode()
+        body = json.dumps(value, allow_nan=False).encode()
         self.close_connection = True
         self.send_response(status)
         self.send_header("Content-Type", _JSON)
         self.send_header("Content-Length", str(len(body)))
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET" if self.path in self.gets else "POST")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        if self.unread:
+            self._read_out()
+
+    def _read_out(self) -> None:
+        """Read what is left of a request: a connection that is closed before is reset, and the answer with it."""
+        with suppress(OSError):  # among them the deadline of a read
+            self.connection.shutdown(socket.SHUT_WR)
+            left = _MAX_UNREAD
+            while left > 0 and (part := self.connection.recv(min(left, 1 << 16))):
+                left -= len(part)
 
     def log_message(self, *_: Any) -> None:  # noqa: ANN401 - signature of the base class
         """What is asked is nobody's business."""

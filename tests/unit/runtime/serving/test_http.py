@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ import pytest
 
 from fljob_runtime.serving.answers import MAX_BYTES, Answers
 from fljob_runtime.serving.feeds import Feed
-from fljob_runtime.serving.http import ScoringServer
+from fljob_runtime.serving.http import ScoringServer, tls_context
 from fljob_runtime.serving.served import Exported
+from support.certificates import Authority
 
 LIMIT_S = 30.0
 FEEDS = (Feed("item", (), 4), Feed("price"), Feed("tags", (2,), 9, sequence=True))
@@ -100,6 +103,17 @@ MALFORMED = {
     "k of none": post(b'{"inputs": {"price": [1], "tags": [[1]]}, "k": 0}', path="/v1/top-k"),
     "two examples to rank": post(b'{"inputs": {"price": [1, 2], "tags": [[1], [1]]}}', path="/v1/top-k"),
     "a request line without end": b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    "a header without end": b"GET /healthz HTTP/1.1\r\nHost: " + b"a" * 70_000 + b"\r\n\r\n",
+    "too many headers": b"GET /healthz HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    "a PUT": b"PUT /v1/score HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+    "a DELETE": b"DELETE /v1/signature HTTP/1.1\r\n\r\n",
+    "OPTIONS": b"OPTIONS * HTTP/1.1\r\n\r\n",
+    "no method": b"FOO / HTTP/1.1\r\n\r\n",
+    "a later version of HTTP": b"GET /healthz HTTP/2.0\r\n\r\n",
+    "a version in words": b"GET /healthz HTTP/two\r\n\r\n",
+    "a POST of the first HTTP": b"POST /v1/score\r\n\r\n",
+    "a greeting of TLS": b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    "text in place of a request": b"what do you score\r\n\r\n",
 }
 
 
@@ -118,14 +132,76 @@ def test_the_signature_is_told(port: int) -> None:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_request_gets_an_answer_of_its_own(port: int, name: str) -> None:
-    version, code, *_ = raw(port, MALFORMED[name]).split(b"\r\n", 1)[0].split()
+    head, _, body = raw(port, MALFORMED[name]).partition(b"\r\n\r\n")
+    version, code, *_ = head.split()
     assert (version[:5], code[:1]) == (b"HTTP/", b"4")
+    assert 0 < len(json.loads(body)["error"]) <= 300
     assert call(port, "GET", "/healthz") == (200, {"status": "ok"})
 
 
-def test_noise_is_refused_in_words_alone_as_it_names_no_version(port: int) -> None:
-    assert b"Error code: 400" in raw(port, b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
-    assert call(port, "GET", "/healthz") == (200, {"status": "ok"})
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("HEAD", "/healthz", 405, "GET"),
+        ("PUT", "/v1/score", 405, "POST"),
+        ("GET", "/v1/top-k", 405, "POST"),
+        ("POST", "/healthz", 405, "GET"),
+        ("DELETE", "/v2", 404, None),
+    ],
+)
+def test_another_method_is_refused_with_the_one_that_is_allowed(
+    port: int, method: str, path: str, status: int, allow: str | None
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Allow")) == (status, allow)
+    assert bool(answer.read()) is (method != "HEAD")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "chunked", "status"),
+    [
+        ("/v1/score", False, 413),
+        ("/v1/score", True, 411),
+        ("/healthz", False, 405),
+        ("/no/such/path", False, 404),
+    ],
+)
+def test_a_body_too_large_is_refused_in_an_answer_that_its_sender_reads(
+    port: int, path: str, chunked: bool, status: int
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
+    body = iter([b"x" * MAX_BYTES] * 6) if chunked else b"x" * (6 * MAX_BYTES)
+    connection.request("POST", path, body, encode_chunked=chunked)
+    answer = connection.getresponse()
+    assert (answer.status, list(json.loads(answer.read()))) == (status, ["error"])
+    connection.close()
+
+
+def test_a_body_too_large_is_refused_over_tls_too(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+    context = tls_context(*authority.issue("scorer", "scorer", hosts=("127.0.0.1",)))
+    with ScoringServer(Answers(Exported({}, FEEDS, "probability", scored)), "127.0.0.1", 0, context) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        trusted = ssl.create_default_context(cafile=str(authority.ca))
+        connection = http.client.HTTPSConnection(server.url.rpartition("/")[2], timeout=LIMIT_S, context=trusted)
+        try:
+            connection.request("POST", "/v1/score", b"x" * (6 * MAX_BYTES))
+            assert connection.getresponse().status == 413
+        finally:
+            connection.close()
+            server.shutdown()
+            thread.join(LIMIT_S)
+
+
+def test_a_body_without_end_is_not_read_for_ever(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), LIMIT_S) as connection:
+        connection.sendall(b"POST /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            connection.sendall(bytes(64 << 20))  # of which eight MiB are taken
 
 
 def test_a_sender_that_stops_in_the_middle_holds_up_nobody(port: int) -> None:
