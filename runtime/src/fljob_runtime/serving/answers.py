@@ -14,11 +14,12 @@ from functools import partial
 import numpy as np
 
 from fljob_runtime.parameters import Float32Array, Int64Array
-from fljob_runtime.serving.feeds import FeedError, arrays
-from fljob_runtime.serving.served import Exported
+from fljob_runtime.serving.feeds import Columns, FeedError, arrays
+from fljob_runtime.serving.served import Exported, best
 
 MAX_BYTES = 1 << 20  # of a request
 MAX_ROWS = 4096
+MAX_VALUES = 1 << 22  # of an answer: rows of a model of the next item have a score of every item
 MAX_K = 1000
 USUAL_K = 10
 DEADLINE_S = 10.0  # of each read of a request, and of the wait for its turn
@@ -40,7 +41,11 @@ class Answers:
     def score(self, inputs: object) -> Float32Array:
         """Return the model's output [B, ...] of column -> rows; raises FeedError, BusyError."""
         with self._turn():
-            return self.model.score(arrays(self.model.feeds, inputs, max_rows=MAX_ROWS))
+            columns = arrays(self.model.feeds, inputs, max_rows=MAX_ROWS)
+            values = len(next(iter(columns.values()))) * self.model.width
+            if values > MAX_VALUES:  # told before they are computed
+                raise FeedError(f"the answer would have {values} values, and may have {MAX_VALUES}: send fewer rows")
+            return self.model.score(columns)
 
     def top_k(self, inputs: object, k: object = USUAL_K) -> tuple[Int64Array, Float32Array]:
         """Return the best k of all items (or classes) for one example, and their scores; raises as `score`."""
@@ -48,8 +53,10 @@ class Answers:
             raise FeedError(f"k must be an integer from 1 to {MAX_K}")
         with self._turn():
             ids, scores = (self._of_items if self.model.target == "probability" else self._of_one)(inputs)
-        best = np.argsort(-scores, kind="stable")[:k]
-        return ids[best], scores[best]
+        if not np.isfinite(scores).all():
+            raise FeedError("the model's output is not finite for these numbers")
+        places = best(scores[None], k)[0]
+        return ids[places], scores[places]
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -61,14 +68,20 @@ class Answers:
             self.slots.release()
 
     def _of_one(self, inputs: object) -> tuple[Int64Array, Float32Array]:
-        scores = np.asarray(self.model.score(arrays(self.model.feeds, inputs, max_rows=1))[0])
-        return np.arange(len(scores)), scores
+        ((_, scores),) = self.model.parts(arrays(self.model.feeds, inputs, max_rows=1))
+        return np.arange(scores.shape[1]), scores[0]
 
     def _of_items(self, inputs: object) -> tuple[Int64Array, Float32Array]:
         item = next((feed for feed in self.model.feeds if feed.name == self.items and feed.is_ids), None)
         if item is None or item.sequence or not len(ids := self.model.ids_of(item)):
             raise FeedError(f"the model has no column {self.items!r} of ids to rank; start with --items COLUMN")
         others = tuple(feed for feed in self.model.feeds if feed is not item)
-        one = arrays(others, inputs, max_rows=1)
+        one, step = arrays(others, inputs, max_rows=1), self.model.step
+        scores = [self._of_some(one, item.name, ids[at : at + step]) for at in range(0, len(ids), step)]
+        return ids, np.concatenate(scores)
+
+    def _of_some(self, one: Columns, item: str, ids: Int64Array) -> Float32Array:
+        """Score ids beside one example, whose columns are repeated for these alone: there may be millions of others."""
         columns = {name: np.repeat(value, len(ids), axis=0) for name, value in one.items()}
-        return ids, np.asarray(self.model.score({**columns, item.name: ids}))
+        ((_, scores),) = self.model.parts({**columns, item: ids})
+        return scores

@@ -11,7 +11,8 @@ Used by `exported`, which reads all formats, and by the scorer program, which ha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,11 +23,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from fljob_runtime.parameters import Float32Array, Int64Array
-from fljob_runtime.serving.feeds import Columns, Feed
+from fljob_runtime.serving.feeds import Columns, Feed, FeedError
 
 SIGNATURE = "signature.json"  # as in checkpoints.model, which needs packages that a scorer has not
 IDS = "ids.safetensors"
-_BATCH = 16_384  # examples scored at a time
+_BATCH = 16_384  # examples scored at a time, or fewer, so that what goes in and comes out is bounded
+_BATCH_VALUES = 1 << 22
 Run = Callable[[list[np.ndarray]], Float32Array]
 
 
@@ -49,7 +51,7 @@ class ExportError(Exception):
 class Exported:
     """A model that is served. target: what its output is; run: columns in the order of feeds -> the output [B, ...].
 
-    ids: columns of any ids -> those that have rows, ascending.
+    ids: columns of any ids -> those that have rows, ascending; width: values of the output for each row.
     """
 
     told: Mapping[str, Any]
@@ -57,16 +59,51 @@ class Exported:
     target: str
     run: Run
     ids: Mapping[str, Int64Array] = field(default_factory=dict)
+    width: int = 1
+
+    @property
+    def step(self) -> int:
+        """Return how many rows are scored at a time."""
+        values = self.width + sum(math.prod(feed.shape) for feed in self.feeds)
+        return min(_BATCH, max(1, _BATCH_VALUES // values))
+
+    def parts(self, columns: Columns) -> Iterator[tuple[int, Float32Array]]:
+        """Yield the output of checked columns [B, ...] in parts, each with the number of its first row."""
+        ordered = [columns[feed.name] for feed in self.feeds]
+        for at in range(0, len(ordered[0]), self.step):
+            yield at, self.run([column[at : at + self.step] for column in ordered])
 
     def score(self, columns: Columns) -> Float32Array:
-        """Return the output of checked columns [B, ...], a part after the other."""
-        ordered = [columns[feed.name] for feed in self.feeds]
-        parts = [self.run([c[at : at + _BATCH] for c in ordered]) for at in range(0, len(ordered[0]), _BATCH)]
-        return np.concatenate(parts)
+        """Return the output of checked columns [B, ...]; raises FeedError where it is not finite."""
+        return np.concatenate([finite(scores, at) for at, scores in self.parts(columns)])
 
     def ids_of(self, feed: Feed) -> Int64Array:
         """Return all ids of a column that the model has rows for, ascending; of none, if it cannot tell."""
         return self.ids.get(feed.name, np.arange(feed.num_ids, dtype=np.int64))
+
+
+def finite(scores: Float32Array, first: int) -> Float32Array:
+    """Return scores [B, ...] of rows from number `first` on; raises FeedError that names one that is not finite.
+
+    Numbers that are finite need not stay so in a model: 1e25 squared is beyond float32.
+    """
+    wrong = ~np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
+    if wrong.any():
+        raise FeedError(f"row {first + int(wrong.argmax())}: the model's output is not finite for these numbers")
+    return scores
+
+
+def best(scores: Float32Array, count: int) -> Int64Array:
+    """Return the places of each row's best, of equal ones the first one first: [B, V] -> [B, min(count, V)]."""
+    losses = -scores
+    if count >= losses.shape[1]:
+        return np.argsort(losses, axis=1, kind="stable")
+    last = np.partition(losses, count - 1, axis=1)[:, count - 1]
+    places = np.empty((len(losses), count), np.int64)
+    for row, bound, found in zip(losses, last, places, strict=True):
+        near = np.flatnonzero(row <= bound)  # ascending, and with all that are equal to the last of the best
+        found[:] = near[np.argsort(row[near], kind="stable")[:count]]
+    return places
 
 
 def open_folder(folder: Path, runners: Mapping[Format, Callable[[Path, Mapping[str, Any]], Run]]) -> Exported:
@@ -78,7 +115,7 @@ def open_folder(folder: Path, runners: Mapping[Format, Callable[[Path, Mapping[s
         told = json.loads((folder / SIGNATURE).read_bytes())
         form = Format(told["export"])
         feeds = tuple(Feed.from_json(value) for value in told["feeds"])
-        (target,) = (str(value["name"]) for value in told["targets"])
+        ((target, width),) = ((str(v["name"]), math.prod(map(int, v["shape"][1:]))) for v in told["targets"])
         path = folder / FILES[form]
         if not path.is_file():
             raise ExportError(f"{path}: the model is not there; export it anew")
@@ -88,7 +125,7 @@ def open_folder(folder: Path, runners: Mapping[Format, Callable[[Path, Mapping[s
         ids = load_file(folder / IDS) if mapped else {}
         if missing := sorted(mapped - ids.keys()):
             raise ExportError(f"{folder / IDS}: has no ids of {', '.join(missing)}; export the model anew")
-        return Exported(told, feeds, target, runners[form](path, told), ids)
+        return Exported(told, feeds, target, runners[form](path, told), ids, width)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ExportError(
             f"{folder}: not an exported model ({error}); make one by `fljob model export RUN --out DIR`"

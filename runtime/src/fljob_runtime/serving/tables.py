@@ -16,7 +16,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
 from fljob_runtime.serving.feeds import Columns, Feed, arrays
-from fljob_runtime.serving.served import Exported
+from fljob_runtime.serving.served import Exported, best, finite
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 MAX_ROWS = 1 << 26
@@ -40,12 +40,18 @@ def read_rows(path: Path, feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
 
 
 def results(model: Exported, columns: Columns, *, top: int) -> dict[str, list[Any]]:
-    """Return what is written for each row: the output, or of a next item the `top` best items and their scores."""
-    outputs = model.score(columns)
+    """Return what is written for each row: the output, or of a next item the `top` best items and their scores.
+
+    Raises FeedError for a row whose output is not finite.
+    """
     if model.target != "scores":
-        return {model.target: outputs.tolist()}
-    best = np.argsort(-outputs, axis=1, kind="stable")[:, :top]
-    return {"items": best.tolist(), "scores": np.take_along_axis(outputs, best, 1).tolist()}
+        return {model.target: model.score(columns).tolist()}
+    items, scores = list[Any](), list[Any]()
+    for at, outputs in model.parts(columns):  # of all rows together they may be more than the memory holds
+        places = best(finite(outputs, at), top)
+        items += places.tolist()
+        scores += np.take_along_axis(outputs, places, 1).tolist()
+    return {"items": items, "scores": scores}
 
 
 def write_rows(path: Path, columns: Mapping[str, list[Any]]) -> None:

@@ -103,6 +103,7 @@ def test_a_next_item_is_scored_after_the_last_of_its_sequence(tmp_path: Path, fo
     table = model.table.weight.detach().numpy()
     states = np.stack([table[[1, 2]].sum(0), table[[5, 0, 3, 3]].sum(0), table[4]])
     assert np.abs(served.score({"items": items}) - states @ table.T).max() < 1e-5
+    assert served.width == 6
 
 
 def test_the_signature_tells_what_goes_in_and_out(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_the_signature_tells_what_goes_in_and_out(tmp_path: Path) -> None:
         ("user", "int64", ["batch"], 6),
     ]
     assert told["targets"] == [{"name": "probability", "dtype": "float32", "shape": ["batch"]}]
-    assert (told["round"], served.target) == (3, "probability")
+    assert (told["round"], served.target, served.width) == (3, "probability", 1)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"export": "pickle"}', '{"export": "safetensors", "feeds": [{}]}'])

@@ -18,9 +18,9 @@ from fljob_api.wire import scorer_pb2 as pb
 from fljob_api.wire import scorer_pb2_grpc as stubs
 from fljob_runtime.serving import answers as answers_module
 from fljob_runtime.serving import rpc as rpc_module
-from fljob_runtime.serving.answers import BUSY, Answers
+from fljob_runtime.serving.answers import BUSY, MAX_VALUES, Answers
 from fljob_runtime.serving.feeds import Feed
-from fljob_runtime.serving.rpc import MAX_CALLS, MAX_CONNECTIONS, MAX_VALUES, RpcServer
+from fljob_runtime.serving.rpc import MAX_CALLS, MAX_CONNECTIONS, RpcServer
 from fljob_runtime.serving.served import Exported
 from support.certificates import Authority
 
@@ -91,11 +91,25 @@ def test_connections_too_many_are_closed() -> None:
 
 
 def test_an_answer_too_large_is_refused() -> None:
-    wide = Exported({}, (Feed("x"),), "scores", lambda c: np.zeros((len(c[0]), MAX_VALUES // 2 + 1), np.float32))
-    with faces_of(wide) as made, pytest.raises(grpc.RpcError) as error:
-        made.scorer.Score(pb.ScoreRequest(columns=[numbers("x", 1, 2)]), timeout=LIMIT_S)
-    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "send fewer rows" in error.value.details()
+    width = MAX_VALUES // 2 + 1
+    wide = Exported({}, (Feed("x"),), "scores", lambda c: np.zeros((len(c[0]), width), np.float32), width=width)
+    with faces_of(wide) as made:
+        with pytest.raises(grpc.RpcError) as error:
+            made.scorer.Score(pb.ScoreRequest(columns=[numbers("x", 1, 2)]), timeout=LIMIT_S)
+        status, told = made.post("/v1/score", {"inputs": {"x": [1, 2]}})
+    assert (error.value.code(), status) == (grpc.StatusCode.INVALID_ARGUMENT, 400)
+    assert error.value.details() == told["error"]
+    assert "send fewer rows" in told["error"]
+
+
+def test_an_output_that_is_not_finite_is_the_fault_of_the_numbers_sent() -> None:
+    model = Exported({}, (Feed("x"),), "probability", lambda c: np.where(c[0] > 9, np.nan, c[0]))
+    with faces_of(model) as made:
+        with pytest.raises(grpc.RpcError) as error:
+            made.scorer.Score(pb.ScoreRequest(columns=[numbers("x", 1, 10)]), timeout=LIMIT_S)
+        status, told = made.post("/v1/score", {"inputs": {"x": [1, 10]}})
+    assert (error.value.code(), status) == (grpc.StatusCode.INVALID_ARGUMENT, 400)
+    assert error.value.details() == told["error"] == "row 1: the model's output is not finite for these numbers"
 
 
 @contextmanager

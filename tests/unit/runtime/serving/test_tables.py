@@ -61,6 +61,27 @@ def test_a_next_item_is_told_by_its_best_items(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text() == '"items"\n"1 2"\n"0 2"\n'
 
 
+def test_the_best_items_of_many_rows_are_found_a_part_after_the_other() -> None:
+    sizes: list[int] = []
+
+    def run(columns: list[np.ndarray]) -> np.ndarray:
+        sizes.append(len(columns[0]))
+        scores: np.ndarray = -np.abs(columns[0][:, None] - np.arange(10, dtype=np.float32))
+        return scores
+
+    model = Exported({}, FEEDS[:1], "scores", run, width=1 << 21)
+    found = results(model, {"user": np.array([4, 0, 9])}, top=2)
+    assert found == {"items": [[4, 3], [0, 1], [9, 8]], "scores": [[0, -1], [0, -1], [0, -1]]}
+    assert sizes == [1, 1, 1]
+
+
+@pytest.mark.parametrize("target", ["scores", "probability"])
+def test_a_row_whose_output_is_not_finite_is_named(target: str) -> None:
+    model = Exported({}, FEEDS[:1], target, lambda c: np.where(c[0] == 9, np.nan, c[0])[:, None], width=1 << 21)
+    with pytest.raises(FeedError, match="row 2: the model's output is not finite"):
+        results(model, {"user": np.array([4, 0, 9])}, top=1)
+
+
 def test_results_are_lines_of_json(tmp_path: Path) -> None:
     write_rows(tmp_path / "out.jsonl", {"probability": [0.5, 0.25]})
     assert (tmp_path / "out.jsonl").read_text() == '{"probability": 0.5}\n{"probability": 0.25}\n'
