@@ -14,7 +14,7 @@ from fljob_api import API_VERSION
 from fljob_api.catalog import built_in
 from fljob_api.crd import structural
 from fljob_api.exit_codes import MEANINGS, Retry
-from fljob_api.metric_names import ALL
+from fljob_api.metric_names import ALL, SCORER
 from fljob_api.spec import FLJobSpec
 from fljob_api.status import FLJobStatus
 
@@ -109,7 +109,7 @@ def _parameters(parameters: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
 
 def metrics() -> str:
     """Return the reference of the metrics."""
-    rows = ((f"`{m.name}`", m.program, m.kind, ", ".join(m.labels), m.help) for m in ALL)
+    rows = ((f"`{m.name}`", m.program, m.kind, ", ".join(m.labels), m.help) for m in (*ALL, *SCORER))
     return f"{HEADER}# Metrics\n\n{table(('metric', 'program', 'type', 'labels', 'meaning'), rows)}"
 
 

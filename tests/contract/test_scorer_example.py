@@ -58,4 +58,10 @@ def test_the_program_knows_its_flags_and_ends_before_its_pod_is_killed() -> None
     assert (program, options.model) == ("fljob-scorer", Path("/model"))
     ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
     assert {"http": options.port, "grpc": options.grpc_port} == ports
+    assert spec["containers"][0]["readinessProbe"]["grpc"]["port"] == options.grpc_port
+    assert objects()["Deployment"]["spec"]["template"]["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(options.port),
+        "prometheus.io/path": "/metrics",
+    }
     assert options.drain_s + 10 < spec["terminationGracePeriodSeconds"]

@@ -62,6 +62,8 @@ def test_a_file_is_scored_and_the_server_says_the_same(served: Path, tmp_path: P
             users, items = zip(*PAIRS, strict=True)
             connection.request("POST", "/v1/score", json.dumps({"inputs": {"user": users, "item": items}}))
             answer = json.loads(connection.getresponse().read())
+            connection.request("GET", "/metrics")
+            metrics = connection.getresponse().read().decode()
             with grpc.insecure_channel(rpc) as channel:
                 columns = [pb.Column(name="user", ids=users), pb.Column(name="item", ids=items)]
                 reply = ScorerStub(channel).Score(pb.ScoreRequest(columns=columns), timeout=LIMIT_S)
@@ -70,6 +72,7 @@ def test_a_file_is_scored_and_the_server_says_the_same(served: Path, tmp_path: P
     assert answer["probability"] == pytest.approx(scores, abs=1e-6)
     assert list(reply.values) == answer["probability"]
     assert len(set(scores)) == 3
+    assert 'fljob_scorer_rows_total{call="score"} 3.0' in metrics
 
 
 def test_an_id_beyond_the_table_is_refused_by_its_column(served: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ BREAKS = {
         "fljob_api.wire.server_pb2",
     ),
     "coordinator and server do not load torch": ("fljob_runtime/server/fold", "fljob_runtime.models.ncf"),
-    "the scorer needs numpy, onnxruntime and safetensors alone": ("fljob_runtime/serving/http", "pyarrow"),
+    "the scorer needs numpy, onnxruntime, safetensors, prometheus alone": ("fljob_runtime/serving/http", "pyarrow"),
     "the scorer's gRPC needs grpc and protobuf beside": ("fljob_runtime/serving/rpc", "fljob_runtime.models.base"),
     "layers of the operator": ("fljob_operator/desired/jobs", "fljob_operator.policies.cleanup"),
     "only wakeups imports kopf": ("fljob_operator/queue", "kopf"),

@@ -200,4 +200,32 @@ OPERATOR = _of(
         PODS,
     ),
 )
+SCORER = _of(
+    "scorer",
+    (
+        "fljob_scorer_requests_total",
+        "counter",
+        "Requests answered, by path (of gRPC the call; what is neither: other) and code (gRPC's: its name).",
+        ("path", "code"),
+    ),
+    (
+        "fljob_scorer_request_seconds",
+        "histogram",
+        "Seconds until a request is answered, by path as above; the wait for its body and for its turn are in it.",
+        ("path",),
+    ),
+    (
+        "fljob_scorer_rows_total",
+        "counter",
+        "Rows that the model scored, by call (score, top-k); of top-k each id that was ranked.",
+        ("call",),
+    ),
+    (
+        "fljob_scorer_model_info",
+        "gauge",
+        "1, with the model that is served: its name, the FLJob that trained it, and the round.",
+        ("fljob", "model", "round"),
+    ),
+)
+# Of jobs and their operator; a scorer is no part of either, and of no dashboard.
 ALL: tuple[MetricName, ...] = (*COORDINATOR, *SERVER, *TRAINER, *OPERATOR)

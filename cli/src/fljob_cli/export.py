@@ -160,10 +160,12 @@ def serve(folder: Path, *, at: Listen, items: str) -> None:
 
     Raises CliError for a port in use and for files that are no certificate.
     """
+    from fljob_runtime.roles.scorer_metrics import ScorerMetrics  # noqa: PLC0415 - heavy
     from fljob_runtime.serving.answers import Answers  # noqa: PLC0415 - heavy
     from fljob_runtime.serving.http import ScoringServer, tls_context  # noqa: PLC0415 - heavy
 
-    answers = Answers(open_exported(folder), items)
+    model = open_exported(folder)
+    answers = Answers(model, items, ScorerMetrics(model.told))
     try:
         context = tls_context(*at.tls) if at.tls else None
     except OSError as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fljob_api.metric_names import ALL, MetricName
+from fljob_api.metric_names import ALL, SCORER, MetricName
 
-BY_NAME = pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
+EVERY = (*ALL, *SCORER)
+BY_NAME = pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.name)
 
 
 def test_no_name_is_given_twice() -> None:
-    names = [metric.name for metric in ALL]
+    names = [metric.name for metric in EVERY]
 
     assert len(names) == len(set(names))
 

@@ -1,11 +1,12 @@
-"""fljob-scorer: answers over HTTP with an exported model of format onnx. Needs numpy, onnxruntime, safetensors alone.
+"""fljob-scorer: answers over HTTP with an exported model of format onnx.
 
     fljob-scorer MODEL [--listen HOST] [--port PORT] [--grpc-port PORT] [--items COLUMN] [--cert FILE --key FILE]
                        [--threads N] [--drain-s SECONDS]
 
-With --grpc-port it answers over gRPC, too, and needs grpcio and protobuf, which are loaded then alone. No torch and no
-pydantic in here: the scorer's image has neither. SIGTERM: /readyz says no for --drain-s seconds, so that a load
-balancer turns away, then no connection or call is taken any more and those that are open are answered.
+Needs numpy, onnxruntime, safetensors and prometheus_client alone. With --grpc-port it answers over gRPC, too, and needs
+grpcio and protobuf, which are loaded then alone. No torch and no pydantic in here: the scorer's image has neither.
+SIGTERM: /readyz and gRPC's health check say no for --drain-s seconds, so that a load balancer turns away, then no
+connection or call is taken any more and those that are open are answered.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fljob_api.exit_codes import ExitCode
+from fljob_runtime.roles.scorer_metrics import ScorerMetrics
 from fljob_runtime.serving.answers import DEADLINE_S, Answers
 from fljob_runtime.serving.http import ScoringServer, tls_context
 from fljob_runtime.serving.onnx_session import open_session
@@ -118,7 +120,7 @@ def start(options: Options) -> tuple[ScoringServer, RpcServer | None]:
         tls: ssl.SSLContext | None = tls_context(*options.tls) if options.tls else None
     except OSError as error:
         raise StartError(f"--cert, --key: cannot be read: {error}", ExitCode.BAD_CONFIG) from error
-    answers = Answers(model, options.items)
+    answers = Answers(model, options.items, ScorerMetrics(model.told))
     with ExitStack() as opened:
         try:
             server = opened.enter_context(ScoringServer(answers, options.listen, options.port, tls))

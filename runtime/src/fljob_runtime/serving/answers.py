@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -30,21 +31,55 @@ class BusyError(Exception):
     """Too many requests at a time."""
 
 
+class Counts(Protocol):
+    """Where both faces count what they answer, and what that is as Prometheus reads it (`roles.scorer_metrics`)."""
+
+    def answered(self, path: str, code: str, seconds: float) -> None:
+        """Count an answer."""
+
+    def scored(self, call: str, rows: int) -> None:
+        """Count rows that the model scored."""
+
+    def text(self) -> bytes:
+        """Return all counts."""
+
+
+class NoCounts:
+    """Counts nothing."""
+
+    def answered(self, path: str, code: str, seconds: float) -> None:
+        """Let it be."""
+
+    def scored(self, call: str, rows: int) -> None:
+        """Let it be."""
+
+    def text(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
 @dataclass(frozen=True)
 class Answers:
-    """Answers of one model, BUSY at a time over all faces. items: the column that top-k ranks."""
+    """Answers of one model, BUSY at a time over all faces. items: the column that top-k ranks.
+
+    draining: set when it is to end, and both faces are to tell those who ask whether it is ready.
+    """
 
     model: Exported
     items: str = "item"
+    counts: Counts = field(default_factory=NoCounts, compare=False)
     slots: threading.BoundedSemaphore = field(default_factory=partial(threading.BoundedSemaphore, BUSY), compare=False)
+    draining: threading.Event = field(default_factory=threading.Event, compare=False)
 
     def score(self, inputs: object) -> Float32Array:
         """Return the model's output [B, ...] of column -> rows; raises FeedError, BusyError."""
         with self._turn():
             columns = arrays(self.model.feeds, inputs, max_rows=MAX_ROWS)
-            values = len(next(iter(columns.values()))) * self.model.width
+            rows = len(next(iter(columns.values())))
+            values = rows * self.model.width
             if values > MAX_VALUES:  # told before they are computed
                 raise FeedError(f"the answer would have {values} values, and may have {MAX_VALUES}: send fewer rows")
+            self.counts.scored("score", rows)
             return self.model.score(columns)
 
     def top_k(self, inputs: object, k: object = USUAL_K) -> tuple[Int64Array, Float32Array]:
@@ -53,6 +88,7 @@ class Answers:
             raise FeedError(f"k must be an integer from 1 to {MAX_K}")
         with self._turn():
             ids, scores = (self._of_items if self.model.target == "probability" else self._of_one)(inputs)
+        self.counts.scored("top-k", len(ids) if self.model.target == "probability" else 1)
         if not np.isfinite(scores).all():
             raise FeedError("the model's output is not finite for these numbers")
         places = best(scores[None], k)[0]

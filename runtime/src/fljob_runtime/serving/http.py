@@ -1,8 +1,9 @@
-"""A small scorer over HTTP: POST /v1/score and /v1/top-k, JSON in and out; GET /v1/signature, /healthz and /readyz.
+"""A small scorer over HTTP: POST /v1/score and /v1/top-k; GET /v1/signature, /healthz, /readyz and /metrics.
 
-Started by the command line and by the scorer program. Bodies, rows and connections are bounded, each connection has a
-deadline, and a request that is malformed gets an answer of its own (4xx) and changes nothing. TLS by a certificate's
-files, if given. There is no authentication: put it behind something. No torch here.
+JSON in and out, but for /metrics. Started by the command line and by the scorer program. Bodies, rows, answers and
+connections are bounded, each connection has a deadline, and a request that is malformed gets an answer of its own (4xx)
+and changes nothing. TLS by a certificate's files, if given. There is no authentication: put it behind something. No
+torch here.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ LIFE_S = 60.0  # of a connection: its one request, however slowly it comes
 MAX_CONNECTIONS = 256
 _MAX_UNREAD = 8 << 20  # bytes of a refused request that are taken off the wire, so that its sender hears why
 _JSON = "application/json"
+_KINDS = {"/metrics": "text/plain; version=0.0.4; charset=utf-8"}
 
 
 class RefusedError(Exception):
@@ -75,7 +77,7 @@ class ScoringServer(ThreadingHTTPServer):
 
     def __init__(self, answers: Answers, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Bind; port 0 is any, host :: every address of both families. Raises OSError."""
-        self._tls, self.draining = tls, threading.Event()
+        self._tls, self.draining, self.counts = tls, answers.draining, answers.counts
         self._began: dict[Any, float] = {}  # connections, and since when
         self._changed = threading.Condition()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -137,14 +139,19 @@ class _Handler(BaseHTTPRequestHandler):
     path = ""  # until the first line is read
     unread = True  # whether there may be more of the request on the wire
     posts: ClassVar[Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]]]
-    gets: ClassVar[Mapping[str, Callable[[], dict[str, Any]]]]
+    gets: ClassVar[Mapping[str, Callable[[], bytes]]]
     server_version, sys_version = "fljob", ""
     server: ScoringServer
 
     def setup(self) -> None:
+        self.began = time.monotonic()
         super().setup()
         if isinstance(self.connection, ssl.SSLSocket):
             self.connection.do_handshake()
+
+    def parse_request(self) -> bool:
+        self.began = time.monotonic()  # now that there is one: a connection may wait for it
+        return super().parse_request()
 
     def do_GET(self) -> None:
         self.unread = any(name in self.headers for name in ("Content-Length", "Transfer-Encoding"))
@@ -154,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer is None:
             self._refuse()
         else:
-            self._say(HTTPStatus.OK, answer())
+            self._send(HTTPStatus.OK, answer(), _KINDS.get(self.path, _JSON))
 
     def do_POST(self) -> None:
         try:
@@ -208,10 +215,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(self._not_here, {"error": f"there are GET {', '.join(self.gets)} and POST {', '.join(self.posts)}"})
 
     def _say(self, status: HTTPStatus, value: Mapping[str, Any]) -> None:
-        body = json.dumps(value, allow_nan=False).encode()
+        self._send(status, _encoded(value), _JSON)
+
+    def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+        path = self.path if self.path in self.posts or self.path in self.gets else "other"
+        self.server.counts.answered(path, str(int(status)), time.monotonic() - self.began)
         self.close_connection = True
         self.send_response(status)
-        self.send_header("Content-Type", _JSON)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
             self.send_header("Allow", "GET" if self.path in self.gets else "POST")
@@ -236,9 +247,14 @@ class _Handler(BaseHTTPRequestHandler):
 def _handler(answers: Answers) -> type[_Handler]:
     """Return the handler of one server's connections."""
     posts = {"/v1/score": partial(_score, answers), "/v1/top-k": partial(_top_k, answers)}
-    fine = partial(dict[str, Any], status="ok")
-    gets = {"/v1/signature": lambda: dict(answers.model.told), "/healthz": fine, "/readyz": fine}
+    fine = partial(_encoded, {"status": "ok"})
+    told = partial(_encoded, answers.model.told)
+    gets = {"/v1/signature": told, "/healthz": fine, "/readyz": fine, "/metrics": answers.counts.text}
     return type("Handler", (_Handler,), {"posts": posts, "gets": gets})
+
+
+def _encoded(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(value), allow_nan=False).encode()
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:

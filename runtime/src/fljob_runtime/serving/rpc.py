@@ -1,4 +1,4 @@
-"""The scorer over gRPC: service fljob.v1.Scorer, with the answers and the words for faults that HTTP has.
+"""The scorer over gRPC: service fljob.v1.Scorer, with the answers and the words for faults that HTTP has, and health.
 
 Started by the command line and by the scorer program, where a port for it is given. Messages, rows, calls and
 connections are bounded, and a call that is malformed gets a status of its own and changes nothing. TLS by a
@@ -11,7 +11,8 @@ import asyncio
 import json
 import math
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from fljob_api.wire import scorer_pb2 as pb
+from fljob_runtime.serving import health
 from fljob_runtime.serving.answers import BUSY, DEADLINE_S, MAX_BYTES, MAX_ROWS, USUAL_K, Answers, BusyError
 from fljob_runtime.serving.feeds import Feed, FeedError
 
@@ -88,7 +90,7 @@ class RpcServer:
 
     async def _start(self) -> None:
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-        self._server.add_generic_rpc_handlers((self._calls.handlers(),))
+        self._server.add_generic_rpc_handlers(self._calls.handlers())
         address = f"{self._shown}:{self._port}"
         try:
             if self._tls:
@@ -115,44 +117,63 @@ class RpcServer:
 
 
 class _Calls:
-    """The three calls. A request is read as a stream's first message: so its bytes, and the wait for them, are ours."""
+    """The calls of both services. A request is read as a stream's first message: its bytes, and the wait, are ours."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._workers = ThreadPoolExecutor(BUSY, "scorer-call")
+        self._prober = ThreadPoolExecutor(1, "scorer-health")  # which is not to wait behind those that compute
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        calls = {
-            "Score": self._handle(pb.ScoreRequest, self._score),
-            "TopK": self._handle(pb.TopKRequest, self._top_k),
-            "Signature": self._handle(pb.SignatureRequest, self._signature),
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        calls: dict[str, tuple[type[Any], Callable[[Any], Message]]] = {
+            "Score": (pb.ScoreRequest, self._score),
+            "TopK": (pb.TopKRequest, self._top_k),
+            "Signature": (pb.SignatureRequest, self._signature),
         }
-        return grpc.method_handlers_generic_handler(
-            SERVICE, {name: grpc.stream_unary_rpc_method_handler(handle) for name, handle in calls.items()}
+        check = health.Health(self._answers.draining, (SERVICE,)).check
+        return (
+            self._service(SERVICE, calls, self._workers),
+            self._service(health.SERVICE, {"Check": (health.Request, check)}, self._prober),
         )
 
     def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for workers in (self._workers, self._prober):
+            workers.shutdown(wait=False, cancel_futures=True)
 
-    def _handle(self, kind: type[Any], answer: Callable[[Any], Message]) -> _Handle:
+    def _service(
+        self, name: str, calls: Mapping[str, tuple[type[Any], Callable[[Any], Message]]], workers: ThreadPoolExecutor
+    ) -> grpc.GenericRpcHandler:
+        made = {call: self._handle(f"/{name}/{call}", *calls[call], workers) for call in calls}
+        return grpc.method_handlers_generic_handler(
+            name, {call: grpc.stream_unary_rpc_method_handler(handle) for call, handle in made.items()}
+        )
+
+    def _handle(
+        self, path: str, kind: type[Any], answer: Callable[[Any], Message], workers: ThreadPoolExecutor
+    ) -> _Handle:
         def answered(data: bytes) -> bytes:
             reply: bytes = answer(kind.FromString(data)).SerializeToString()
             return reply
 
         async def handle(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+            code, words, reply, began = grpc.StatusCode.OK, "", b"", time.monotonic()
             try:
                 data = await asyncio.wait_for(anext(messages), DEADLINE_S)
-                return await asyncio.get_running_loop().run_in_executor(self._workers, answered, data)
+                reply = await asyncio.get_running_loop().run_in_executor(workers, answered, data)
             except FeedError as error:
                 code, words = grpc.StatusCode.INVALID_ARGUMENT, str(error)
             except (DecodeError, StopAsyncIteration):
                 code, words = grpc.StatusCode.INVALID_ARGUMENT, f"the request is not a {kind.DESCRIPTOR.full_name}"
+            except health.UnknownServiceError as error:
+                code, words = grpc.StatusCode.NOT_FOUND, str(error)
             except BusyError as error:
                 code, words = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
             except TimeoutError:
                 code, words = grpc.StatusCode.DEADLINE_EXCEEDED, f"no whole request within {DEADLINE_S:.0f} s"
-            await context.abort(code, words[:_MAX_WORDS])
-            raise AssertionError  # abort has raised
+            self._answers.counts.answered(path, code.name, time.monotonic() - began)
+            if code is not grpc.StatusCode.OK:
+                await context.abort(code, words[:_MAX_WORDS])
+            return reply
 
         return handle
 

@@ -93,10 +93,15 @@ def test_it_answers_over_grpc_too_and_ends_on_sigterm_while_a_channel_is_open(
         with grpc.insecure_channel(rpc) as channel:
             asked_for = pb.ScoreRequest(columns=[pb.Column(name=name, ids=ids) for name, ids in columns.items()])
             reply = ScorerStub(channel).Score(asked_for, timeout=LIMIT_S)
-            _, told = asked(http.client.HTTPConnection(address, timeout=LIMIT_S), "/v1/score", {"inputs": columns})
+            health = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=LIMIT_S)
+            connection = http.client.HTTPConnection(address, timeout=LIMIT_S)
+            _, told = asked(connection, "/v1/score", {"inputs": columns})
+            connection.request("GET", "/metrics")
+            metrics = connection.getresponse().read().decode()
             process.send_signal(signal.SIGTERM)
             assert (process.wait(LIMIT_S), process.stderr.read()) == (0, "")
-    assert (scheme, list(reply.values)) == ("grpc", told["probability"])
+    assert (scheme, list(reply.values), health) == ("grpc", told["probability"], b"\x08\x01")
+    assert 'fljob_scorer_rows_total{call="score"} 10.0' in metrics
     assert list(reply.values) == pytest.approx(wanted(model, PAIRS), abs=1e-5)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from fljob_api.wire import scorer_pb2 as pb
 from fljob_api.wire import scorer_pb2_grpc as stubs
+from fljob_runtime.roles.scorer_metrics import ScorerMetrics
 from fljob_runtime.serving.answers import Answers
 from fljob_runtime.serving.feeds import Feed
 from fljob_runtime.serving.http import ScoringServer
@@ -61,7 +62,7 @@ class Faces:
 
 @contextmanager
 def faces_of(model: Exported) -> Iterator[Faces]:
-    answers = Answers(model)
+    answers = Answers(model, counts=ScorerMetrics(model.told))
     server, rpc = ScoringServer(answers, "127.0.0.1", 0), RpcServer(answers, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -154,6 +154,16 @@ def test_both_faces_take_turns_at_one_model(monkeypatch: pytest.MonkeyPatch) -> 
         assert {call.result().values[0] for call in calls} == {5}
 
 
+def test_a_health_check_waits_for_nobody_who_computes() -> None:
+    with held() as (made, go, began):
+        calls = [made.scorer.Score.future(pb.ScoreRequest(columns=[numbers("x", 5)])) for _ in range(BUSY)]
+        for _ in range(BUSY):
+            assert began.acquire(timeout=LIMIT_S)
+        assert made.raw(b"", "/grpc.health.v1.Health/Check") == b"\x08\x01"
+        go.set()
+        assert {call.result().values[0] for call in calls} == {5}
+
+
 def test_a_call_that_runs_is_answered_while_the_server_stops() -> None:
     with held() as (made, go, began):
         call = made.scorer.Score.future(pb.ScoreRequest(columns=[numbers("x", 5)]), timeout=LIMIT_S)
