@@ -20,7 +20,7 @@ from fljob_runtime.serving.served import Exported, best
 
 MAX_BYTES = 1 << 20  # of a request
 MAX_ROWS = 4096
-MAX_VALUES = 1 << 22  # of an answer: rows of a model of the next item have a score of every item
+MAX_VALUES = 1 << 20  # of an answer, 20 MB of JSON: rows of a model of the next item have a score of every item
 MAX_K = 1000
 USUAL_K = 10
 DEADLINE_S = 10.0  # of each read of a request, and of the wait for its turn
@@ -78,7 +78,8 @@ class Answers:
             rows = len(next(iter(columns.values())))
             values = rows * self.model.width
             if values > MAX_VALUES:  # told before they are computed
-                raise FeedError(f"the answer would have {values} values, and may have {MAX_VALUES}: send fewer rows")
+                words = f"the answer would have {values} values, and may have {MAX_VALUES}"
+                raise FeedError(f"{words}: send fewer rows, or ask for the best items of one")
             self.counts.scored("score", rows)
             return self.model.score(columns)
 

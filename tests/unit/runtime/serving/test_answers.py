@@ -20,7 +20,7 @@ def test_an_answer_too_large_is_refused_before_it_is_computed() -> None:
         return np.zeros((len(columns[0]), MAX_VALUES // 2), np.float32)
 
     answers = Answers(Exported({}, (Feed("x"),), "scores", run, width=MAX_VALUES // 2))
-    with pytest.raises(FeedError, match="would have 6291456 values, and may have 4194304: send fewer rows"):
+    with pytest.raises(FeedError, match="would have 1572864 values, and may have 1048576: send fewer rows"):
         answers.score({"x": [1, 2, 3]})
     assert asked == []
     assert answers.score({"x": [1, 2]}).size == MAX_VALUES
