@@ -56,7 +56,10 @@ class RecommenderModel(nn.Module, ABC):
         return self.task.loss(outputs, targets), outputs, targets
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """See the columns [N, ...] of all the examples of which batches are trained next. Most have no use for them."""
+        """See the columns [N, ...] of all the site's training examples, those of its first epoch.
+
+        Called once, before the first of them is trained, and only where a model has this method of its own.
+        """
 
     def tables(self) -> dict[str, str]:
         """Return the tables that this instance has: parameter name -> id column."""

@@ -46,7 +46,8 @@ class Loss(StrEnum):
 class Gru4RecParameters(ParametersModel):
     """Parameters of `gru4rec`. The last four are for losses over candidates.
 
-    Candidates are all next items of the batch, and numSamples that are drawn in proportion to popularity^alpha.
+    Candidates are all next items of the batch, and numSamples that are drawn in proportion to popularity^alpha, the
+    popularity of an item being how often it is in all the training data of the site.
     """
 
     embedding_dim: int = Field(100, ge=1, le=4096)
@@ -123,7 +124,7 @@ class Gru4Rec(SequenceModel):
         return linear(states, self._vectors, self.bias)
 
     def prepare(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Count the items that the coming batches hold: negatives are drawn by it."""
+        """Count the items of the site: negatives are drawn by it."""
         items = columns[self.COLUMN]
         self._count(np.bincount(items[items != PADDING], minlength=self.num_items).astype(np.float64))
 
@@ -166,7 +167,12 @@ class Gru4Rec(SequenceModel):
 
 
 def bpr_max(scores: Tensor, places: Tensor, regularization: float) -> Tensor:
-    """Return the mean of -log Σ s_j σ(r_i - r_j) + λ Σ s_j r_j², s the softmax of the others: [E, C], [E] -> scalar."""
+    """Return the mean of -log Σ s_j σ(r_i - r_j) + λ Σ s_j r_j², s the softmax of the others: [E, C], [E] -> scalar.
+
+    0 of one candidate, as there are no others.
+    """
+    if scores.shape[1] < 2:
+        return scores.sum() * 0.0
     own, log_weights = _against(scores, places)
     likelihood = torch.logsumexp(log_weights + logsigmoid(own - scores), 1)
     penalty = (log_weights.exp() * scores**2).sum(1)
@@ -174,7 +180,12 @@ def bpr_max(scores: Tensor, places: Tensor, regularization: float) -> Tensor:
 
 
 def top1_max(scores: Tensor, places: Tensor, regularization: float) -> Tensor:  # noqa: ARG001 - it has its own
-    """Return the mean of Σ s_j (σ(r_j - r_i) + σ(r_j²)), s the softmax of the others: [E, C], [E] -> scalar."""
+    """Return the mean of Σ s_j (σ(r_j - r_i) + σ(r_j²)), s the softmax of the others: [E, C], [E] -> scalar.
+
+    0 of one candidate, as there are no others.
+    """
+    if scores.shape[1] < 2:
+        return scores.sum() * 0.0
     own, log_weights = _against(scores, places)
     return (log_weights.exp() * (torch.sigmoid(scores - own) + torch.sigmoid(scores**2))).sum(1).mean()
 

@@ -37,7 +37,7 @@ from fljob_runtime.registry import NoParameters
 from fljob_runtime.schema import PADDING
 from fljob_runtime.training.compute import Compute
 from fljob_runtime.training.few_rows import few_rows
-from fljob_runtime.training.measures import joined, measure_of
+from fljob_runtime.training.measures import first_ranks, joined, measure_of
 from fljob_runtime.training.optimizers import OptimizerFactory, make_optimizer
 from fljob_runtime.training.record import DivergedError, TrainProgress, TrainRecord, silent
 from fljob_runtime.training.schedules import factor
@@ -136,6 +136,7 @@ class LocalTrainer:
         self._tables = {s.name: columns[_of(s.name)] for s in layout.specs if s.kind is not Kind.DENSE}
         self.keyed = KeyedTables(model, layout, plan.seeds[1])
         self._held_out: HeldOut | None = None
+        self._prepared = False
         self._round_cache: tuple[int, Examples] | None = None
         self.steps_per_epoch = math.ceil(data.num_samples / plan.batch_size)
 
@@ -179,6 +180,13 @@ class LocalTrainer:
         places = {name: self.keyed.places(name, ids) for name, ids in rows.items()}
         chosen = {name: RowSet(ids, self._values(name)[places[name]]) for name, ids in rows.items()}
         return ModelState(self._dense(), chosen)
+
+    def prepare(self) -> None:
+        """Show the model all training examples, once; those of the first epoch, whichever is trained next."""
+        if not self._prepared and type(self.model).prepare is not RecommenderModel.prepare:
+            first = self.data.epoch(epoch_rng(self.plan.seed, self.plan.client, 0))
+            self.model.prepare(self.keyed.mapped(first).columns)
+        self._prepared = True
 
     def train(self, train_round: int, on_progress: Callable[[TrainProgress], None] = silent) -> LocalUpdate:
         """Train one round from the loaded values with a fresh optimizer; `train_round` counts from 1.
@@ -225,7 +233,7 @@ class LocalTrainer:
         The examples are `keyed.mapped`.
         """
         self.model.train()
-        self.model.prepare(examples.columns)
+        self.prepare()
         with self.plan.compute.placed(self.model, optimizer):
             for batch, labels in self.batches(examples, self.plan.batch_size):
                 self.backward(batch, labels, record)
@@ -280,7 +288,7 @@ class LocalTrainer:
         except MetricsError as error:
             raise DivergedError(f"client {self.plan.client}: {error}") from error
         if held_out.groups is not None:
-            sums = sums.with_ranks(_ranks(known[:, 0], held_out.groups))
+            sums = sums.with_ranks(first_ranks(known[:, 0], held_out.groups))
         return Evaluation(sums, self.measure.auc(known))
 
     def known(self) -> Float32Array:
@@ -389,11 +397,3 @@ def _tensor(array: np.ndarray) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()  # torch warns of memory it may not write to
     return torch.from_numpy(array)
-
-
-def _ranks(logits: Float32Array, groups: Int64Array) -> np.ndarray:  # float64 [G]
-    """Rank of each group's first score among its others, 0 = best; a tie counts half."""
-    sizes = np.diff(groups)
-    own = logits[groups[:-1]].repeat(sizes)
-    above = (logits > own).astype(np.float64) + 0.5 * (logits == own)
-    return np.add.reduceat(above, groups[:-1]) - 0.5  # the positive ties with itself

@@ -19,7 +19,7 @@ from fljob_runtime.metrics.histogram import exact_auc
 from fljob_runtime.metrics.ranks import RankCounts
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.models.tasks import Clicks, NextItem, Task
-from fljob_runtime.parameters import Float32Array
+from fljob_runtime.parameters import Float32Array, Int64Array
 
 RANKED_WHILE_TRAINING = 1024  # answers; with more, ranks are for evaluations only
 DEAR_SHARE = 8  # and while training only each 8th prediction is looked at, or that would take a sixth of the time
@@ -94,6 +94,14 @@ def joined(parts: Sequence[Known]) -> Float32Array:
     first, second = [part[0].cpu() for part in parts], [part[1].cpu() for part in parts]
     known: Float32Array = torch.stack([torch.cat(first), torch.cat(second)], 1).numpy()
     return known
+
+
+def first_ranks(logits: Float32Array, groups: Int64Array) -> np.ndarray:  # float64 [G]
+    """Return the rank of each group's first score among its others, 0 = best; a tie counts half."""
+    sizes = np.diff(groups)
+    own = logits[groups[:-1]].repeat(sizes)
+    above = (logits > own).astype(np.float64) + 0.5 * (logits == own)
+    return np.add.reduceat(above, groups[:-1]) - 0.5  # the positive ties with itself
 
 
 def measure_of(task: Task) -> Measure:

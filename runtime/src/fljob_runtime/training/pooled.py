@@ -83,7 +83,7 @@ class PooledTraining:
         record = trainer.record(self.epoch + 1, len(examples), on_progress)
         record.skip(self.batch * plan.batch_size)
         trainer.model.train()
-        trainer.model.prepare(examples.columns)
+        trainer.prepare()
         with plan.compute.placed(trainer.model, self.optimizer):
             for batch, labels in trainer.batches(examples, plan.batch_size, self.batch * plan.batch_size):
                 if stop():

@@ -40,7 +40,7 @@ class StepwiseRound(ABC):
         self._local = local
         self._keyed = local.keyed
         self._examples = local.round_examples(train_round)
-        local.model.prepare(self._examples.columns)
+        local.prepare()
         self._size = every * local.plan.batch_size
         self.num_windows = math.ceil(len(self._examples) / self._size)
         self._record = local.record(train_round, len(self._examples), on_progress)

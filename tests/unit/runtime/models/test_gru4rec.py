@@ -10,13 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from unit.runtime.training.tiny import plan
 
 from fljob_runtime import registry
+from fljob_runtime.data.examples import Examples, HeldOut, LabelledRows
 from fljob_runtime.models.base import make_model
 from fljob_runtime.models.gru4rec import Gru4Rec, bpr_max, top1_max
 from fljob_runtime.parameters import Kind
 from fljob_runtime.registry import RegistryError
 from fljob_runtime.schema import PADDING, IdSequence, Schema
+from fljob_runtime.training.local import LocalTrainer
 
 registry.load()
 NUM_ITEMS = 5
@@ -139,6 +142,33 @@ def test_top1_max_by_hand() -> None:
     terms = (1 / (1 + math.exp(1)) + 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(2)) + 0.5)
     loss = top1_max(torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([1]), 0.5)
     assert float(loss) == pytest.approx(weights[0] * terms[0] + weights[1] * terms[1])
+
+
+@pytest.mark.parametrize("loss", ["BprMax", "Top1Max"])
+def test_one_candidate_alone_has_nothing_to_be_better_than(loss: str) -> None:
+    model = made(loss=loss, numSamples=0)
+    told, scores, places = model.loss(batch([1, 3]), torch.zeros(1))
+    told.backward()  # type: ignore[no-untyped-call]
+    assert (told.item(), scores.shape, places.tolist()) == (0.0, (1, 1), [0])
+    assert all(not value.grad.any() for value in model.parameters() if value.grad is not None)
+
+
+class FiveSessions(LabelledRows):
+    """Sessions of two items each: 0 and 1, …, 8 and 9 of eleven."""
+
+    def __init__(self) -> None:
+        self.schema = Schema({}, sequences={"items": IdSequence(11, 2)}, num_classes=0)
+        self._train = Examples({"items": np.arange(10).reshape(5, 2)}, np.zeros(5, np.float32))
+        self._held_out = HeldOut(self._train)
+
+
+def test_negatives_of_a_round_of_few_sessions_are_those_of_the_whole_site() -> None:
+    model = make_model("gru4rec", {**SMALL, "loss": "BprMax", "numSamples": 1000}, FiveSessions().schema, 0)
+    chosen = plan(batch_size=1, local_epochs=0, inner_steps=1)
+    before = model.get_parameter("bias").detach().clone()
+    LocalTrainer(model, model.layout(), FiveSessions(), chosen).train(1)
+    moved = (model.get_parameter("bias").detach() != before).tolist()
+    assert moved == [True] * 10 + [False]
 
 
 def test_without_samples_the_candidates_are_the_next_items_of_the_batch() -> None:

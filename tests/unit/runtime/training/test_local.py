@@ -351,9 +351,23 @@ def test_the_layout_has_the_tables_of_the_whole_dataset() -> None:
     assert [spec.shape[0] for spec in layout.specs if spec.kind is Kind.ROWS] == [NUM_USERS, NUM_ITEMS]
 
 
-def test_a_model_sees_a_rounds_examples_before_it_trains_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    local, seen = trainer(local_epochs=2), []
-    monkeypatch.setattr(local.model, "prepare", lambda columns: seen.append(columns["item"].tolist()))
-    wanted = local.round_examples(1).columns["item"].tolist()
+def test_a_model_sees_all_examples_of_the_site_once_before_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    worn, fresh, seen = trainer(local_epochs=0, inner_steps=1), trainer(local_epochs=0, inner_steps=1), []
+    monkeypatch.setattr(type(worn.model), "prepare", lambda _, columns: seen.append(columns["item"].tolist()))
+    worn.train(1)
+    worn.train(5)
+    assert [len(items) for items in seen] == [10]
+    fresh.train(5)  # what went on after a restart saw the same
+    assert seen == [seen[0]] * 2
+
+
+def test_the_data_of_a_model_without_use_for_them_are_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    local, asked = trainer(), []
+
+    def epoch(rng: np.random.Generator) -> Examples:
+        asked.append(rng)
+        return TinyData.train
+
+    monkeypatch.setattr(local.data, "epoch", epoch)
     local.train(1)
-    assert seen == [wanted]
+    assert len(asked) == 1

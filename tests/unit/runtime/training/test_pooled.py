@@ -67,6 +67,13 @@ def test_the_optimizer_keeps_its_memory_from_epoch_to_epoch() -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_a_model_sees_all_sites_examples_once_however_many_epochs_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = make_model_of(), []
+    monkeypatch.setattr(type(model), "prepare", lambda _, columns: seen.append(len(columns["item"])))
+    list(train_pooled(LocalTrainer(model, model.layout(), PooledData([TinyData(), TinyData()]), plan()), 2))
+    assert seen == [20]
+
+
 def test_metrics_are_told_after_each_epoch() -> None:
     model = make_model_of()
     local = LocalTrainer(model, model.layout(), PooledData([TinyData(), TinyData()]), plan())

@@ -159,8 +159,9 @@ def test_a_contribution_that_is_not_finite_is_never_made(mode: Mode) -> None:
         work.train(0)
 
 
-def test_a_model_sees_a_rounds_examples_before_the_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    local, seen = trainer(), []
-    monkeypatch.setattr(local.model, "prepare", lambda columns: seen.append(columns["item"].tolist()))
-    stepwise_round(local, GRADIENTS, 1)
-    assert seen == [local.round_examples(1).columns["item"].tolist()]
+def test_a_model_sees_all_examples_of_the_site_once_before_the_first_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    local, seen = trainer(local_epochs=0, inner_steps=1), []
+    monkeypatch.setattr(type(local.model), "prepare", lambda _, columns: seen.append(columns["item"].tolist()))
+    for train_round in (1, 2):
+        stepwise_round(local, GRADIENTS, train_round)
+    assert [len(items) for items in seen] == [10]
