@@ -100,10 +100,21 @@ def make_model(name: str, parameters: Mapping[str, Any], schema: Schema, seed: i
     cls, accepted = find(RegistryKind.MODEL, name)
     values = parse_parameters("spec.model.parameters", accepted, parameters)
     generator = torch.Generator().manual_seed(seed)
-    model = cls(values, schema, generator)
+    try:
+        model = cls(values, schema, generator)
+    except SchemaError:
+        if getattr(cls, "predict", None) is RecommenderModel.predict:  # of clicks; data without any are the wrong data
+            _check_labels(name, schema)
+        raise
     if not isinstance(model, RecommenderModel):
         raise TypeError(f"model {name!r}: {cls.__name__} must derive from RecommenderModel")
-    if isinstance(model.task, Clicks) and schema.num_classes != 2:
+    if isinstance(model.task, Clicks):
+        _check_labels(name, schema)
+    return model
+
+
+def _check_labels(name: str, schema: Schema) -> None:
+    """Raise SchemaError for data whose labels are not those of clicks."""
+    if schema.num_classes != 2:
         labels = f"{schema.num_classes} classes" if schema.num_classes else "no labels"
         raise SchemaError(f"model {name!r} learns labels 0 and 1; the dataset has {labels}: choose another spec.model")
-    return model

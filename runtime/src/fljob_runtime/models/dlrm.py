@@ -14,10 +14,10 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import Tower, Widths, embedding, linear
+from fljob_runtime.models.layers import Tower, Widths, by_column, embedding, linear
 from fljob_runtime.models.tables import (
     ColumnTable,
     Ids,
@@ -98,11 +98,10 @@ class Dlrm(RecommenderModel):
         self.numbers = schema.numbers
         self.pool = parameters.pooling
         dim = parameters.embedding_dim
-        made = _tables(parameters, schema, generator)
-        self.embeddings = nn.ModuleDict(made)
+        self.embeddings = by_column(_tables(parameters, schema, generator))
         if parameters.pooling is Pooling.LEARNED:
             beyond_one = {name: embedding(s.num_ids, 1, generator, 0.0) for name, s in schema.sequences.items()}
-            self.pooling = nn.ModuleDict(beyond_one)
+            self.pooling = by_column(beyond_one)
         if self.numbers:
             self.bottom = Tower(len(self.numbers), (*parameters.bottom, dim), generator)
         vectors = len(self.ids) + bool(self.numbers)
@@ -171,7 +170,7 @@ def _tables(parameters: DlrmParameters, schema: Schema, generator: torch.Generat
     sizes = {**schema.ids, **{name: sequence.num_ids for name, sequence in schema.sequences.items()}}
     if parameters.embeddings is not Embeddings.PLAIN and (endless := sorted(schema.any_ids & sizes.keys())):
         raise SchemaError(f"model 'dlrm': ids of {endless[0]!r} are any numbers; set its parameter embeddings to Plain")
-    fewest = min(sizes.values(), default=1)
+    fewest = min((rows for rows in sizes.values() if rows > 1), default=1)  # tables with keys Any are made for one id
     return {name: _table(parameters, rows, fewest, generator) for name, rows in sizes.items()}
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import DropoutRate, Tower, Widths, embedding, linear
+from fljob_runtime.models.layers import DropoutRate, Tower, Widths, by_column, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema
 
@@ -42,8 +42,8 @@ class Fm(RecommenderModel):
         self.ids = tuple(schema.ids)
         self.numbers = schema.numbers
         self.bias = nn.Parameter(torch.zeros(1))
-        self.weights = nn.ModuleDict({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
-        self.factors = nn.ModuleDict(
+        self.weights = by_column({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
+        self.factors = by_column(
             {name: embedding(n, parameters.factors, generator, _STD) for name, n in schema.ids.items()}
         )
         if self.numbers:

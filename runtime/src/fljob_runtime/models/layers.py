@@ -7,12 +7,15 @@ mini-batch (`LocalTrainer.backward`), so that a batch that is trained again leav
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fljob_runtime.schema import SchemaError
 
 
 def _split(value: object) -> object:
@@ -48,6 +51,20 @@ def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     nn.init.trunc_normal_(layer.weight, 0.0, 1.0 / math.sqrt(inputs), generator=generator)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def by_column(modules: Mapping[str, nn.Module]) -> nn.ModuleDict:
+    """Return the modules of columns under the columns' names, which are then parts of parameters' names.
+
+    Raises SchemaError for a name that no part of a torch module can have.
+    """
+    for name in modules:
+        if not name or "." in name or hasattr(nn.ModuleDict(), name):
+            raise SchemaError(
+                f"column {name!r} cannot name a table, as torch keeps this name to itself or it has a dot in it; "
+                "rename the column in the data"
+            )
+    return nn.ModuleDict(modules)
 
 
 class Tower(nn.Module):

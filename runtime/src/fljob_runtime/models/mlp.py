@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fljob_runtime.models.base import Batch, RecommenderModel
-from fljob_runtime.models.layers import DropoutRate, Tower, Widths, embedding, linear
+from fljob_runtime.models.layers import DropoutRate, Tower, Widths, by_column, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 from fljob_runtime.schema import Schema, SchemaError
 
@@ -43,9 +43,9 @@ class Mlp(RecommenderModel):
             raise SchemaError("model 'mlp' reads ids and numbers; the dataset has neither: choose another spec.model")
         numbers = sum(math.prod(shape) for shape in schema.features.values())  # X
         dim = parameters.embedding_dim
-        self.embeddings = nn.ModuleDict({name: embedding(n, dim, generator, _STD) for name, n in schema.ids.items()})
+        self.embeddings = by_column({name: embedding(n, dim, generator, _STD) for name, n in schema.ids.items()})
         if self.wide:
-            self.weights = nn.ModuleDict({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
+            self.weights = by_column({name: embedding(n, 1, generator, 0.0) for name, n in schema.ids.items()})
             if numbers:
                 self.number_weights = nn.Parameter(torch.zeros(numbers))
         self.tower = Tower(len(self.ids) * dim + numbers, parameters.layers, generator, dropout=parameters.dropout)

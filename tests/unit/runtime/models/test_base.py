@@ -12,7 +12,7 @@ from fljob_runtime import registry
 from fljob_runtime.models.base import Batch, RecommenderModel, make_model
 from fljob_runtime.parameters import Kind, LayoutError, ParamSpec
 from fljob_runtime.registry import ParametersModel, RegistryError, RegistryKind, UnknownNameError
-from fljob_runtime.schema import Schema, SchemaError
+from fljob_runtime.schema import IdSequence, Schema, SchemaError
 
 SCHEMA = Schema({"user": 5, "item": 7})
 
@@ -96,6 +96,27 @@ def test_a_name_that_an_algorithm_could_keep_something_under_is_refused() -> Non
     model.register_parameter("offset@c", nn.Parameter(torch.zeros(2)))
     with pytest.raises(LayoutError, match=r"\['offset@c'\]: a name may not have '@' in it"):
         model.layout()
+
+
+def test_that_data_have_no_clicks_is_said_before_what_else_does_not_fit() -> None:
+    sessions = Schema({}, sequences={"items": IdSequence(7, 4)}, num_classes=0)
+    for name in ("dlrm", "mlp", "ncf"):
+        with pytest.raises(SchemaError, match=f"model '{name}' learns labels 0 and 1; the dataset has no labels"):
+            make_model(name, {}, sessions, 0)
+
+
+@pytest.mark.parametrize("name", ["type", "items", "children", "float", "training", "a.b", ""])
+@pytest.mark.parametrize(("model", "parameters"), [("fm", {}), ("deepfm", {}), ("mlp", {"wide": True}), ("dlrm", {})])
+def test_a_column_whose_name_torch_cannot_have_is_refused_by_name(
+    name: str, model: str, parameters: dict[str, bool]
+) -> None:
+    with pytest.raises(SchemaError, match=f"column '{name}' cannot name a table.*; rename the column in the data"):
+        make_model(model, parameters, Schema({"user": 5, name: 7}), 0)
+
+
+def test_a_model_that_names_nothing_by_columns_takes_any_names() -> None:
+    schema = Schema({"user": 5, "item": 7, "type": 3, "a.b": 2})
+    assert set(make_model("ncf", {"mode": "GMF"}, schema, 0).tables().values()) == {"user", "item"}
 
 
 def test_a_model_of_clicks_refuses_data_with_other_labels() -> None:

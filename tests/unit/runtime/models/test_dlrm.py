@@ -140,6 +140,12 @@ def test_mixed_dimensions_narrow_the_larger_tables_alone() -> None:
     assert model.get_parameter("embeddings.item.projection.weight").shape == (8, 1)
 
 
+def test_a_table_of_one_row_does_not_narrow_the_others() -> None:
+    parameters = {"embeddings": "MixedDimension", "temperature": "0.5", "threshold": "10", "embeddingDim": "8"}
+    wide, keyed = (made(Schema({"any": rows, "day": 5, "user": 20}), **parameters) for rows in (5, 1))
+    assert tables_of(keyed) == {**tables_of(wide), "embeddings.any.weight": (1, 8)}
+
+
 def test_mixed_dimensions_of_no_temperature_are_plain_tables() -> None:
     schema = Schema({"day": 5, "user": 500})
     model = made(schema, embeddings="MixedDimension", temperature="0", threshold="0")

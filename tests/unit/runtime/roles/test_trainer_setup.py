@@ -105,6 +105,14 @@ def test_one_column_alone_may_be_keyed() -> None:
     assert layout["item_embedding.mlp.weight"].shape == (6, 32)
 
 
+def test_a_keyed_table_does_not_narrow_dlrms_others() -> None:
+    parameters = {"embeddings": "MixedDimension", "threshold": 1, "temperature": "0.5", "embeddingDim": 8}
+    layout = made(
+        model={"name": "dlrm", "parameters": parameters}, tables=[{"name": "embeddings.user", "keys": "Any"}]
+    ).layout
+    assert (layout["embeddings.user.weight"].kind, layout["embeddings.item.weight"].shape) == (Kind.KEYED, (6, 8))
+
+
 def test_ids_that_are_hashes_need_keys_any() -> None:
     dataset = {"name": "synthetic", "parameters": {**SMALL, "hashedIds": "true"}}
     with pytest.raises(LayoutError, match=r"any numbers; give item_embedding\.gmf\.weight.* keys: Any"):
