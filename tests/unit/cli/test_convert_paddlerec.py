@@ -113,6 +113,15 @@ def test_modes_of_gradients_give_the_optimizer_to_the_server(sync_mode: str, mod
     assert validate(converted.manifest) == ()
 
 
+@pytest.mark.parametrize(
+    ("chosen", "words"), [("adam", "fresh each round"), ("adagrad", "fresh each round"), ("sgd", "")]
+)
+def test_geo_tells_that_an_optimizers_state_is_fresh_each_round(chosen: str, words: str) -> None:
+    keys = {key.key: key for key in convert(changed(hyper_parameters__optimizer__class=chosen)).keys}
+    note = keys["hyper_parameters.optimizer.class"].note
+    assert (words in note, bool(note)) == (True, bool(words))
+
+
 def test_geo_step_is_without_effect_in_another_mode() -> None:
     keys = {key.key: key for key in convert(changed(runner__sync_mode="async")).keys}
     assert (keys["runner.geo_step"].field, keys["runner.geo_step"].note) == ("", "for sync_mode geo only")

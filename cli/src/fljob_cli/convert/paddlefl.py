@@ -7,10 +7,9 @@ number, tables included. Called by `command`. Pure.
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import Any
 
 from fljob_api.problems import Problem, nearest
 from fljob_cli.convert.mapping import (
@@ -30,8 +29,6 @@ from fljob_cli.convert.mapping import (
 )
 from fljob_cli.convert.paddlefl_calls import (
     CALLS,
-    LAYER_ARGUMENTS,
-    LAYERS,
     MADE,
     NETWORK,
     REFUSED,
@@ -41,8 +38,9 @@ from fljob_cli.convert.paddlefl_calls import (
     Entry,
     said_of,
 )
-from fljob_cli.convert.scripts import Loop, Script, Unread, Use, last_name, read_script, value_of
-from fljob_cli.errors import InputError
+from fljob_cli.convert.paddlefl_layers import Layers, said_of_layer
+from fljob_cli.convert.scripts import Loop, Script, Unread, Use, read_script, value_of
+from fljob_cli.errors import CliError, InputError
 
 _GENERATE = ("generate_fl_job", "generate_fl_job_for_k8s")
 _OPTIMIZERS = {"SGD": "SGD", "Momentum": "SGD", "Adam": "Adam"}
@@ -57,7 +55,7 @@ class _Job:
         self.entries: list[Entry] = []
         self.scripts = scripts
         uses = [[entry for use in script.uses for entry in self._entries(use)] for script in scripts]
-        called = {entry.argument for found in uses for entry in found if entry.kind == "network"}
+        called = {entry.argument: entry.value for found in uses for entry in found if entry.kind == "network"}
         self.has_network = bool(called)
         for script, found in zip(scripts, uses, strict=True):
             self.entries += [*self._network(script, called), *found]
@@ -81,6 +79,8 @@ class _Job:
     def _arguments(self, use: Use, known: tuple[str, ...]) -> Iterator[Entry]:
         if len(use.positional) > len(known):
             self.refuse(use.key, f"takes {len(known)} arguments at most")
+        if any(isinstance(value, Unread) and value.text.startswith("*") for value in use.positional):
+            self.refuse(use.key, "its arguments cannot be read behind *; write them out")
         for name, value in [*zip(known, use.positional, strict=False), *use.values.items()]:
             if name not in known:
                 self.refuse(f"{use.key}.{name}", "not an argument that is known here", nearest(name, known))
@@ -88,7 +88,7 @@ class _Job:
         if not use.positional and not use.values:
             yield Entry(use.key, use.kind, use.name, "", Unread("()"))
 
-    def _network(self, script: Script, called: Container[str]) -> Iterator[Entry]:
+    def _network(self, script: Script, called: Mapping[str, Any]) -> Iterator[Entry]:
         """Yield what the network's function says, where a script has it: defaults that no call replaces, and layers."""
         function = script.functions.get(NETWORK)
         if function is None:
@@ -96,30 +96,18 @@ class _Job:
         names = [argument.arg for argument in function.args.args]
         defaults = function.args.defaults
         known = CALLS["network", NETWORK]
+        said = dict(called)
         for name, node in zip(names[len(names) - len(defaults) :], defaults, strict=True):
             key = f"{script.name}:{node.lineno} {NETWORK}.{name}"
             if name not in known:
                 self.refuse(key, "not an argument that is known here", nearest(name, known))
             elif name not in called:
-                yield Entry(key, "network", NETWORK, name, value_of(node, script.constants))
-        yield from self._layers(function, script)
-
-    def _layers(self, function: ast.FunctionDef, script: Script) -> Iterator[Entry]:
-        constants = dict(script.constants)
-        for node in ast.walk(function):
-            match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    constants[name] = value_of(value, constants)
-        calls = [node for node in ast.walk(function) if _is_layer(node)]
-        for node in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
-            name = last_name(node.func)
-            key = f"{script.name}:{node.lineno} layers.{name}"
-            if name not in LAYERS:
-                self.refuse(key, "not a layer of GRU4Rec as it is known here", nearest(name, LAYERS))
-            yield Entry(key, "layers", name, "", Unread("(…)"))
-            for part in _keywords(node):
-                if part.arg in LAYER_ARGUMENTS:
-                    yield Entry(f"{key}.{part.arg}", "layers", name, part.arg, value_of(part.value, constants))
+                said[name] = value_of(node, script.constants)
+                yield Entry(key, "network", NETWORK, name, said[name])
+        layers = Layers(script.name, {"vocab_size": -1, "hid_size": _HIDDEN_SIZE} | _sizes(said))
+        layers.read(function, script.constants)
+        self.problems += layers.problems
+        yield from layers.entries
 
     def refuse(self, key: str, message: str, suggestion: str = "") -> None:
         """Note what can be given no meaning."""
@@ -144,19 +132,10 @@ class _Job:
         return any(e.kind == kind and e.name == name for e in self.entries)
 
 
-def _is_layer(node: ast.AST) -> TypeGuard[ast.Call]:
-    match node:
-        case ast.Call(func=ast.Attribute(value=owner)):
-            return last_name(owner) == "layers"
-    return False
-
-
-def _keywords(node: ast.Call) -> Iterator[ast.keyword]:
-    """Yield the keywords of a layer and of what is made for it, but not of layers within."""
-    for keyword in node.keywords:
-        yield keyword
-        if isinstance(keyword.value, ast.Call) and not _is_layer(keyword.value):
-            yield from _keywords(keyword.value)
+def _sizes(said: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of items and of the state; of what is computed, others than any that are written."""
+    there = {"vocab_size": -1, "hid_size": -1_000_003}
+    return {name: said[name] if COUNT.holds(said[name]) else there[name] for name in there if name in said}
 
 
 def convert(scripts: Mapping[str, str], *, name: str, rounds: int | None) -> Converted:
@@ -164,7 +143,10 @@ def convert(scripts: Mapping[str, str], *, name: str, rounds: int | None) -> Con
 
     Raises InputError that names every call, argument and setting that cannot be given a meaning.
     """
-    job = _Job([read_script(source, text, MADE, RESULTS) for source, text in scripts.items()])
+    try:
+        job = _Job([read_script(source, text, MADE, RESULTS) for source, text in scripts.items()])
+    except RecursionError as error:  # of the network's function, which read_script keeps as it is
+        raise CliError(f"{', '.join(scripts)}: {NETWORK} cannot be read: {error}") from error
     workers = _workers(job)
     spec: dict[str, Any] = {
         "model": _model(job),
@@ -180,7 +162,7 @@ def convert(scripts: Mapping[str, str], *, name: str, rounds: int | None) -> Con
         spec["participation"] = participation
     if job.problems:
         raise InputError(", ".join(scripts), job.problems)
-    said = [(entry, said_of(entry, spec)) for entry in job.entries]
+    said = [(e, said_of_layer(e) if e.kind == "layers" else said_of(e, spec)) for e in job.entries]
     loops = [Mapped(loop.where, "while", "spec.rounds", f"it runs {loop.times} times") for loop in _loops(job)]
     mapped = [Mapped(e.key, e.shown, s.field, s.note, s.lost) for e, s in said]
     return Converted(fljob(name, spec), (*mapped, *loops))
@@ -224,10 +206,9 @@ def _model(job: _Job) -> dict[str, Any]:
     if not job.has_network and not job.problems:
         job.refuse(NETWORK, "no script calls it, and no other network is known here")
     width = job.one("network", (NETWORK,), "hid_size", COUNT, _HIDDEN_SIZE)
-    made = sum(entry.kind == "layers" and entry.name == "dynamic_gru" for entry in job.entries)
-    if made == 0 and any(entry.kind == "layers" for entry in job.entries):
-        job.refuse(NETWORK, "has no dynamic_gru")
-    parameters = {"embeddingDim": width, "hidden": width} | ({"numLayers": made} if made > 1 else {})
+    embedded = job.one("layers", ("embedding",), "size", COUNT, width)
+    made = sum((e.kind, e.name, e.argument) == ("layers", "dynamic_gru", "") for e in job.entries)
+    parameters = {"embeddingDim": embedded, "hidden": width} | ({"numLayers": made} if made > 1 else {})
     return {"name": "gru4rec", "parameters": parameters}
 
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fljob_cli.convert.mapping import Said, decimal, lost, nothing, shown, to
+from fljob_cli.convert.mapping import Said, lost, nothing, shown, to
 from fljob_cli.convert.scripts import Unread
 
 NETWORK = "gru4rec_network"
-_K = 20
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,7 @@ SETTINGS = {
     "FLServer": ("_current_ep",),
     "trainer": ("_current_ep",),
 }
+_MOVES = "rows that a round touches go on moving by their momentum"
 _SERVICES = nothing("trainers reach the job's servers by its Services")
 _NO_PLAN = nothing("the FLJob is the plan; the operator makes of it what each pod needs")
 _OF_ITSELF = nothing("the pods do this of themselves")
@@ -135,14 +135,10 @@ _ARGUMENTS: dict[str, Said] = {
     "init_high_bound": lost("initial values are the model's own"),
     "parameter_list": nothing("all parameters are trained"),
     "name": nothing("it names an operation of the program"),
-    "lazy_mode": nothing("rows that no mini-batch of a round touched stay"),
     "place": nothing("training is on the CPU"),
     "file_dir": nothing("data lies where trainers[].data says; bring it there: `fljob data import sessions`"),
 }
 TAKEN = {"beta1": "beta1", "beta2": "beta2", "epsilon": "epsilon", "momentum": "momentum"}
-LAYER_ARGUMENTS = ("learning_rate", "initializer", "k", "is_sparse")
-# What the function of the network may be made of.
-LAYERS = ("data", "embedding", "fc", "dynamic_gru", "cross_entropy", "accuracy", "mean", "relu")
 REFUSED = {
     ("FLStrategyFactory", "dpsgd"): "there is no differential privacy here yet, and without it the job is another",
     ("FLStrategyFactory", "sec_agg"): "there is no secure aggregation here yet, and without it the job is another",
@@ -153,9 +149,7 @@ REFUSED = {
 
 
 def said_of(entry: Entry, spec: Mapping[str, Any]) -> Said:
-    """Return what became of an entry in the spec."""
-    if entry.kind == "layers":
-        return _layer(entry)
+    """Return what became of an entry that is no layer in the spec."""
     if entry.kind == "strategy" or entry.name in {"dpsgd", "sec_agg", "param_name_list"}:
         return nothing("for strategies other than fed_avg")
     if entry.kind == "optimizer":
@@ -185,19 +179,6 @@ def _fields(spec: Mapping[str, Any]) -> dict[str, Said]:
     }
 
 
-def _layer(entry: Entry) -> Said:
-    match entry.argument:
-        case "learning_rate" if decimal(entry.value) != 1:
-            return lost("one learning rate is for all parameters")
-        case "initializer":
-            return lost("initial values are the model's own")
-        case "k":
-            return to("metric Recall@20") if entry.value == _K else lost("Recall@20 is measured")
-        case "":
-            return to("spec.model.name: gru4rec")
-    return nothing("as here") if entry.argument == "learning_rate" else nothing("rows that were touched travel")
-
-
 def _optimized(entry: Entry, optimizer: Mapping[str, Any]) -> Said:
     if entry.argument in TAKEN:
         return to(f"spec.optimizer.parameters.{TAKEN[entry.argument]}")
@@ -208,4 +189,6 @@ def _optimized(entry: Entry, optimizer: Mapping[str, Any]) -> Said:
             return nothing("none, as here") if entry.value is None else lost("there is none here yet")
         case "use_nesterov":
             return nothing("as here") if entry.value is False else lost("momentum is plain")
+        case "lazy_mode":
+            return nothing("as here, within a round") if entry.value is False else lost(_MOVES)
     return _ARGUMENTS.get(entry.argument, _OF_ITSELF)

@@ -223,7 +223,7 @@ def _explain(state: _State) -> None:
         "runner.dump_param": lambda names: _dump_said(state, "parameters", names, _embeddings(state)),
         "runner.local_sparse": lambda names: _scoped(names, "Private", "the rows never leave their site"),
         "runner.remote_sparse": lambda names: _scoped(names, "Shared", "touched rows travel"),
-        "hyper_parameters.optimizer.class": lambda _: _optimized(server=server, part="name"),
+        "hyper_parameters.optimizer.class": lambda name: _optimized(server=server, part="name", state=name != "sgd"),
         "hyper_parameters.optimizer.learning_rate": lambda _: _optimized(server=server, part="learningRate"),
         "hyper_parameters.mf_dim": lambda _: _parameter(state, "factors"),
         "hyper_parameters.mode": lambda _: ("spec.model.parameters.mode", ""),
@@ -262,9 +262,10 @@ def _scoped(names: Any, scope: str, note: str) -> _Said:  # noqa: ANN401 - what 
     return (f"spec.parameterScopes: {scope}", note) if names else ("", "names nothing")
 
 
-def _optimized(*, server: bool, part: str) -> _Said:
+def _optimized(*, server: bool, part: str, state: bool = False) -> _Said:
     if not server:
-        return f"spec.optimizer.{part}", ""
+        fresh = "its state is fresh each round; there moments and sums last through all epochs"
+        return f"spec.optimizer.{part}", fresh if state else ""
     return (
         f"spec.strategy.serverOptimizer.{part}",
         "the server applies gradients; its Adam does not correct its beginning",

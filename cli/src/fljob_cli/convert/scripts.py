@@ -1,18 +1,20 @@
 """Reads Python scripts for the calls and settings of known objects, as text: nothing of them is imported or run.
 
 Used by `paddlefl`. What is written out (numbers, text, lists, names of such) is read; whatever would have to be
-computed is kept as its source text (`Unread`). Which way an `if` goes is not known: both are read.
+computed is kept as its source text (`Unread`). Which way an `if` goes is not known: both are read. A name whose value
+is not sure where it is used (`bindings`) counts as computed.
 """
 
 from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from fljob_cli.convert.bindings import Known, bound, given, merged, often, parameters, reached
 from fljob_cli.errors import CliError
 
 
@@ -57,7 +59,7 @@ class Loop:
 
 @dataclass
 class Script:
-    """What was read of one script."""
+    """What was read of one script. constants: names that have one value from beginning to end."""
 
     name: str
     uses: list[Use] = field(default_factory=list)
@@ -76,7 +78,7 @@ def read_script(source: str, text: str, made: Mapping[str, str], results: Mappin
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
         reader = _Reader(PurePath(source).name, made, results)
-        reader.visit(tree)
+        reader.read(tree)
     except SyntaxError as error:
         raise CliError(f"{source}: line {error.lineno}: not Python 3: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:
@@ -111,31 +113,138 @@ class _Reader(ast.NodeVisitor):
         self.script = Script(script)
         self._made = made
         self._results = results
-        self._kinds: dict[str, str] = {}
+        self._known = Known()
+        self._often: frozenset[str] = frozenset()  # bound more than once where we are
+        self._reached: frozenset[str] = frozenset()  # bound from elsewhere
+
+    def read(self, tree: ast.Module) -> None:
+        """Read a whole script."""
+        self._often, self._reached = often(tree.body), reached(tree)
+        self.visit(tree)
+        self.script.constants = self._known.copy(without=self._often).constants
 
     def _where(self, node: ast.stmt | ast.expr) -> str:
         return f"{self.script.name}:{node.lineno}"
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         """Keep a class's functions aside: they run only where they are called."""
+        self._known.forget([node.name])
         self.script.functions |= {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Keep a network's function aside, read through any other."""
         self.script.functions[node.name] = node
-        if not node.name.endswith("_network"):
-            self.generic_visit(node)
+        self._function(node, [] if node.name.endswith("_network") else node.body)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        """Read through a function."""
+        self._function(node, node.body)
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, body: Sequence[ast.stmt]) -> None:
+        self._each([*node.decorator_list, node.args])
+        self._known.forget([node.name])
+        self._within(parameters(node.args), body)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """Read through a function that has no name."""
+        self.visit(node.args)
+        self._within(parameters(node.args), [node.body])
+
+    def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
+        self._within(bound(one.target for one in node.generators), list(ast.iter_child_nodes(node)))
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815 - ast's names
+
+    def _within(self, own: Iterable[str], body: Sequence[ast.AST]) -> None:
+        """Read what has names of its own; of those outside it sees what they stand for at any time."""
+        outside, out_there = self._known, self._often
+        self._known = outside.copy(without=out_there)
+        self._known.forget(own)
+        self._often = often(body)
+        self._each(body)
+        self._known, self._often = outside, out_there
+
+    def _each(self, nodes: Iterable[ast.AST]) -> None:
+        for node in nodes:
+            self.visit(node)
+
+    def visit_If(self, node: ast.If) -> None:
+        """Read both ways."""
+        self.visit(node.test)
+        self._fork([node.body, node.orelse])
+
+    def visit_Match(self, node: ast.Match) -> None:
+        """Read every case."""
+        self.visit(node.subject)
+        self._known.forget(bound(case.pattern for case in node.cases))
+        self._fork([*([case] for case in node.cases), []])
+
+    def visit_Try(self, node: ast.Try | ast.TryStar) -> None:
+        """Read the body and each handler; how far the body came before a handler is not known."""
+        self._known.doubt(bound(node.body))
+        self._fork([[*node.body, *node.orelse], *([handler] for handler in node.handlers)])
+        self._each(node.finalbody)
+
+    visit_TryStar = visit_Try  # noqa: N815 - ast's name
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        """Read a handler."""
+        self._known.forget(given(node))
+        self.generic_visit(node)
+
+    def _fork(self, ways: Sequence[Sequence[ast.AST]]) -> None:
+        before, after = self._known, []
+        for way in ways:
+            self._known = before.copy()
+            self._each(way)
+            after.append(self._known)
+        self._known = merged(after)
 
     def visit_While(self, node: ast.While) -> None:
         """Find how often a loop runs, then read through it."""
-        self.script.loops += _counted(node, self.script.constants, self._where(node))
-        self.generic_visit(node)
+        self.script.loops += _counted(node, self._known.constants, self._where(node))
+        self._loop(node, [node.test])
+
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
+        """Read through a loop over something."""
+        self.visit(node.iter)
+        self._unpack(node.target, node.iter, node)
+        self._loop(node, [])
+
+    visit_AsyncFor = visit_For  # noqa: N815 - ast's name
+
+    def _loop(self, node: ast.While | ast.For | ast.AsyncFor, test: Sequence[ast.expr]) -> None:
+        """Read a loop: what it binds may be of the turn before, and behind it of no turn."""
+        names = list(bound([node]))
+        self._known.doubt(names)
+        self._each([*test, *node.body, *node.orelse])
+        self._known.doubt(names)
+
+    def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
+        """Read through what is done with something."""
+        for item in node.items:
+            self.visit(item.context_expr)
+            if item.optional_vars is not None:
+                self._unpack(item.optional_vars, item.context_expr, node)
+        self._each(node.body)
+
+    visit_AsyncWith = visit_With  # noqa: N815 - ast's name
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        """Forget names that are imported; with `*` that may be all."""
+        names = list(bound([node]))
+        self._known.forget(list(self._known.constants) if "*" in names else names)
+
+    visit_ImportFrom = visit_Import  # noqa: N815 - ast's name
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """Forget a name that is bound otherwise than by what is written out, or deleted."""
+        self._known.forget(given(node))
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         """Forget a name that is counted up."""
         self.visit(node.value)
-        self.script.constants.pop(last_name(node.target), None)
-        self._set(node.target, Unread(ast.unparse(node)), node)
+        self._unpack(node.target, node, node)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         """Follow names of objects and of what is written out, and note what is set."""
@@ -158,27 +267,32 @@ class _Reader(ast.NodeVisitor):
         if isinstance(target, ast.Name):
             self._bind(target.id, value, self._kind(value))
         elif isinstance(target, ast.Attribute):
-            self._set(target, value_of(value, self.script.constants), node)
+            self._set(target, value_of(value, self._known.constants), node)
         else:
-            for part in ast.walk(target):
-                self._set(part, Unread(ast.unparse(value)[:200]), node)
+            self._unpack(target, value, node)
+
+    def _unpack(self, target: ast.expr, value: ast.AST, node: ast.stmt | ast.expr) -> None:
+        """Forget what a target binds, and note what of known objects it sets: to what is not followed."""
+        for part in ast.walk(target):
+            self._known.forget(given(part))
+            self._set(part, Unread(ast.unparse(value)[:200]), node)
 
     def _set(self, target: ast.AST, value: object, node: ast.stmt | ast.expr) -> None:
         if isinstance(target, ast.Attribute) and (owner := self._kind(target.value)):
             self.script.uses.append(Use(self._where(node), owner, target.attr, values={"": value}, setting=True))
 
     def _bind(self, name: str, node: ast.expr, kind: str) -> None:
-        self._kinds.pop(name, None)
-        self.script.constants.pop(name, None)
-        value = value_of(node, self.script.constants)
+        self._known.forget([name])
+        value = value_of(node, self._known.constants)
         if kind:
-            self._kinds[name] = kind
-        elif not isinstance(value, Unread):
-            self.script.constants[name] = value
+            self._known.kinds[name] = kind
+        elif not isinstance(value, Unread) and name not in self._reached:
+            self._known.constants[name] = value
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Note a call of a known object, or one that makes one."""
+        """Note a call of a known object, or one that makes one; a list whose method is called may be another then."""
         self.generic_visit(node)
+        self._known.doubt(given(node))
         owner = self._kind(node.func.value) if isinstance(node.func, ast.Attribute) else ""
         name = last_name(node.func)
         if owner:
@@ -197,7 +311,7 @@ class _Reader(ast.NodeVisitor):
         return self._made.get(name, "optimizer" if owner == "optimizer" else "")
 
     def _note(self, node: ast.Call, kind: str, name: str) -> None:
-        constants = self.script.constants
+        constants = self._known.constants
         positional = tuple(value_of(argument, constants) for argument in node.args)
         values = {keyword.arg or "**": value_of(keyword.value, constants) for keyword in node.keywords}
         self.script.uses.append(Use(self._where(node), kind, name, positional, values))
@@ -205,7 +319,7 @@ class _Reader(ast.NodeVisitor):
     def _kind(self, node: ast.expr) -> str:
         match node:
             case ast.Name(id=name):
-                return self._kinds.get(name, "")
+                return self._known.kinds.get(name, "")
             case ast.Call(func=ast.Attribute(value=owner, attr=name)) if kind := self._kind(owner):
                 return self._results.get((kind, name), "")
             case ast.Call(func=function):
@@ -220,13 +334,16 @@ def _counted(node: ast.While, constants: Mapping[str, Any], where: str) -> Itera
         return
     inner = node.body[steps[0]]
     broken = any(isinstance(part, ast.Break) for part in ast.walk(inner))
+    changed = list(bound(node.body))
+    steady = {name: value for name, value in constants.items() if name not in changed}
     for index, part in enumerate(node.body):
         match part:
             case ast.If(
-                test=ast.Compare(left=ast.Name(id=counter), ops=[op], comparators=[bound]), body=[*_, ast.Break()]
+                test=ast.Compare(left=ast.Name(id=counter), ops=[op], comparators=[most]), body=[*_, ast.Break()]
             ):
-                last = value_of(bound, constants)
+                last = value_of(most, steady)
                 begins = constants.get(counter) == 0 and any(_adds_one(one, counter) for one in node.body[:index])
+                begins = begins and changed.count(counter) == 1
                 if begins and isinstance(last, int) and isinstance(op, (ast.GtE, ast.Gt, ast.Eq)):
                     times = last + isinstance(op, ast.Gt) - (index < steps[0])
                     yield Loop(where, times, broken)
