@@ -112,6 +112,14 @@ def test_the_sizes_of_layers_are_those_of_the_call() -> None:
     ] == {"embeddingDim": 12, "hidden": 12}
 
 
+def test_arguments_without_names_are_those_of_paddlefls_function() -> None:
+    text = SCRIPTS["fl_master.py"].replace("vocab_size=500, hid_size=24,", "hid_size=24, vocab_size=500,")
+    called = {**SCRIPTS, "fl_master.py": text.replace("gru4rec_network()", "gru4rec_network(7)")}
+    assert [message for _, message, _ in problems_of(called)] == ["has other arguments than PaddleFL's; name them"]
+    named = {**SCRIPTS, "fl_master.py": text.replace("gru4rec_network()", "gru4rec_network(hid_size=7)")}
+    assert spec_of(named)["model"]["parameters"]["hidden"] == 7
+
+
 def test_a_network_that_is_too_deep_to_read_is_an_error() -> None:
     deep = changed("fl_master.py", "size=hid_size * 3", "size=hid_size * 3" + " * 1" * 2500)
     with pytest.raises(CliError, match="gru4rec_network cannot be read"):

@@ -96,6 +96,11 @@ class _Job:
         names = [argument.arg for argument in function.args.args]
         defaults = function.args.defaults
         known = CALLS["network", NETWORK]
+        unnamed = max(
+            (len(use.positional) for one in self.scripts for use in one.uses if use.kind == "network"), default=0
+        )
+        if tuple(name for name in names if name != "self")[:unnamed] != known[:unnamed]:
+            self.refuse(f"{script.name}:{function.lineno} {NETWORK}", "has other arguments than PaddleFL's; name them")
         said = dict(called)
         for name, node in zip(names[len(names) - len(defaults) :], defaults, strict=True):
             key = f"{script.name}:{node.lineno} {NETWORK}.{name}"
