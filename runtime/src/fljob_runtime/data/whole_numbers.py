@@ -79,6 +79,6 @@ def _parsed(head: bytes, file: IO[bytes], separator: str, count: int) -> list[pa
     columns: list[pa.ChunkedArray] = [table.column(name) for name in wanted]
     if table.num_rows == 0 or any(column.null_count for column in columns):
         return None
-    # No number is absent, so delimiters that follow upon each other are those of pairs: of every pair, or some hold text
+    # No number is absent, so delimiters that follow upon each other are pairs: every pair, unless some hold a text
     paired = plain.pairs == (count - 1) * table.num_rows
     return columns if step == 1 or paired else None
