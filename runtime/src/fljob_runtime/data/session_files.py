@@ -27,15 +27,15 @@ _EVENTS = {"SessionId": pa.int64(), "ItemId": pa.int64()}
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions in the order of time, as far as it is known, else of the file.
+    """Sessions in the order of the times at which they end, as far as these are known, else of the file.
 
     items: int64 [N], those of a session one after another; starts: int64 [S + 1], session s has
-    items[starts[s]:starts[s + 1]]; ends: float64 [S], seconds at which sessions end, None where files do not tell.
+    items[starts[s]:starts[s + 1]]; times: float64 [N], seconds of the items' events, None where files do not tell.
     """
 
     items: Ids
     starts: Ids
-    ends: NDArray[np.float64] | None = None
+    times: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -46,6 +46,11 @@ class Sessions:
         return np.diff(self.starts)
 
     @property
+    def ends(self) -> NDArray[np.float64] | None:
+        """Return the time of each session's last event, float64 [S], None where files do not tell; none is empty."""
+        return None if self.times is None else self.times[self.starts[1:] - 1]
+
+    @property
     def owners(self) -> Ids:
         """Return the session of each item, by its place: int64 [N]."""
         return np.arange(len(self)).repeat(self.lengths)
@@ -54,14 +59,29 @@ class Sessions:
         """Return some of the sessions, in their order."""
         chosen = np.zeros(len(self), np.bool_)
         chosen[which] = True
-        lengths = self.lengths[chosen]
-        ends = None if self.ends is None else self.ends[chosen]
-        return Sessions(self.items[chosen.repeat(self.lengths)], _starts(lengths), ends)
+        return self._of(chosen.repeat(self.lengths), self.lengths[chosen])
 
     def without(self, dropped: NDArray[np.bool_], shortest: int = 2) -> Sessions:
-        """Return sessions less some items, [N], and those that are then shorter than `shortest`."""
+        """Return sessions less some items, [N], and less those that are then shorter than `shortest`.
+
+        A session ends with the last item that it has left.
+        """
         lengths = np.bincount(self.owners[~dropped], minlength=len(self))
-        return Sessions(self.items[~dropped], _starts(lengths), self.ends).take(lengths >= shortest)
+        return self._of(~dropped, lengths).take(lengths >= shortest).by_end()
+
+    def by_end(self) -> Sessions:
+        """Return sessions by the time at which they end, as they are where that is not known."""
+        ends = self.ends
+        if ends is None or (ends[1:] >= ends[:-1]).all():
+            return self
+        order = np.argsort(ends, kind="stable")
+        lengths = self.lengths[order]
+        fresh = _starts(lengths)
+        return self._of(np.arange(len(self.items)) + (self.starts[:-1][order] - fresh[:-1]).repeat(lengths), lengths)
+
+    def _of(self, places: NDArray[np.bool_] | Ids, lengths: Ids) -> Sessions:
+        """Return sessions of these lengths, of the events at some places."""
+        return Sessions(self.items[places], _starts(lengths), None if self.times is None else self.times[places])
 
 
 def read_sessions(path: Path) -> Sessions:
@@ -104,17 +124,7 @@ def _by_session(path: Path, columns: dict[str, pa.ChunkedArray], skip: int = 0) 
     order = np.lexsort((seconds, ids))
     ids, ordered, seconds = ids[order], items.to_numpy()[order].astype(np.int64), seconds[order]
     starts = np.flatnonzero(np.diff(ids, prepend=ids[0] - 1, append=ids[-1] + 1))
-    ends = seconds[starts[1:] - 1]
-    return _reordered(ordered, starts, ends)
-
-
-def _reordered(items: Ids, starts: Ids, ends: NDArray[np.float64]) -> Sessions:
-    """Return sessions by the time at which they end."""
-    order = np.argsort(ends, kind="stable")
-    lengths = np.diff(starts)[order]
-    fresh = _starts(lengths)
-    places = np.arange(len(items)) + (starts[:-1][order] - fresh[:-1]).repeat(lengths)
-    return Sessions(items[places], fresh, ends[order])
+    return Sessions(ordered, starts, seconds).by_end()
 
 
 def _lines(path: Path) -> Sessions:

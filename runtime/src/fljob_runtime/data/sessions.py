@@ -225,7 +225,8 @@ def padded(sessions: Sessions, longest: int) -> Ids:
     nth = np.arange(len(owners)) - np.concatenate([[0], np.cumsum(num_rows)[:-1]]).astype(np.int64)[owners]
     starts = sessions.starts[:-1][owners] + nth * step
     lengths = np.minimum(sessions.starts[1:][owners] - starts, longest)
+    begins = np.cumsum(lengths) - lengths
+    places = np.arange(lengths.sum()) + (starts - begins).repeat(lengths)
     rows = np.full((len(owners), longest), PADDING, np.int64)
-    there = np.arange(longest) < lengths[:, None]
-    rows[there] = sessions.items[(starts[:, None] + np.arange(longest))[there]]
+    rows[np.arange(longest) < lengths[:, None]] = sessions.items[places]
     return rows

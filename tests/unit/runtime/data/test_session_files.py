@@ -39,6 +39,16 @@ def test_events_are_put_in_the_order_of_time_and_sessions_by_their_ends(
     assert (sessions.ends - start).tolist() == [2.0, 5.0, 10.5]
 
 
+def test_a_session_ends_with_the_last_item_it_has_left(tmp_path: Path) -> None:
+    text = "SessionId\tItemId\tTime\n1\t10\t1\n1\t20\t2\n1\t30\t9\n2\t10\t4\n2\t20\t5\n3\t30\t6\n3\t10\t7\n"
+    sessions = read_sessions(written(tmp_path, text))
+    assert lists(sessions) == [[10, 20], [30, 10], [10, 20, 30]]
+    left = sessions.without(sessions.items == 30)
+    assert lists(left) == [[10, 20], [10, 20]]
+    assert left.ends is not None
+    assert left.ends.tolist() == [2.0, 5.0]  # the first one was the last before
+
+
 def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
     assert lists(read_sessions(written(tmp_path, "Time\tX\tItemId\tSessionId\n2\ta\t9\t1\n1\tb\t8\t1\n"))) == [[8, 9]]
 

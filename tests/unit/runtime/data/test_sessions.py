@@ -72,6 +72,25 @@ def test_a_session_that_ends_a_day_before_the_last_one_is_a_test(tmp_path: Path)
     assert held(tmp_path / "out") == ([[0, 1]], [[1, 0], [0, 1]])
 
 
+def test_the_last_day_is_that_of_the_items_that_are_left(tmp_path: Path) -> None:
+    seconds = [
+        (1, A, 0),
+        (1, B, 10),
+        (2, B, 100),
+        (2, A, 110),
+        (3, A, 100_000),
+        (3, B, 100_010),
+        (3, C, 300_000),  # comes once
+        (4, A, 150_000),
+        (4, B, 150_010),
+    ]
+    lines = [f"{session}\t{item}\t{time}" for session, item, time in seconds]
+    source = tmp_path / "events.tsv"
+    source.write_text("\n".join(["SessionId\tItemId\tTime", *lines]) + "\n", encoding="utf-8")
+    import_sessions(source, tmp_path / "out", HOW)
+    assert held(tmp_path / "out") == ([[0, 1], [1, 0]], [[0, 1], [0, 1]])
+
+
 @pytest.mark.parametrize(
     ("cut", "train", "test"), [("first-1/3", [[1, 2]], [[1, 2]]), ("last-1/3", [[5, 1]], [[1, 5]])]
 )
