@@ -5,14 +5,17 @@ A table with a place for each possible id, where there are few, is many times fa
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[np.int64]
+Ids: TypeAlias = NDArray[np.int64]
+Numbers: TypeAlias = NDArray[np.integer[Any]]
 _PLACES = 1 << 22  # a table may have so many, or as many as there are ids
 
 
-def num_distinct(ids: Ids, size: int) -> int:
+def num_distinct(ids: Numbers, size: int) -> int:
     """Return how many different ids there are; all of them 0 to size - 1."""
     seen = np.zeros(size, np.bool_)
     seen[ids] = True
@@ -29,7 +32,7 @@ def numbered(ids: Ids) -> tuple[Ids, Ids]:
     return np.flatnonzero(seen), (np.cumsum(seen) - 1)[ids]
 
 
-def grouped(numbers: Ids, count: int) -> list[Ids]:
+def grouped(numbers: Numbers, count: int) -> list[Ids]:
     """Return where each of the numbers 0 to count - 1 stands, ascending."""
     # numpy sorts numbers of one or two bytes in time of how many there are
     small = numbers.astype(np.uint8 if count <= 1 << 8 else np.uint16) if count <= 1 << 16 else numbers
@@ -37,7 +40,7 @@ def grouped(numbers: Ids, count: int) -> list[Ids]:
     return np.split(order, np.cumsum(np.bincount(numbers, minlength=count))[:-1])
 
 
-def first_of_each(places: Ids, count: int) -> Ids:
+def first_of_each(places: Numbers, count: int) -> Ids:
     """Return where each number 0 to count - 1, all of which are there, stands first."""
     first = np.empty(count, np.int64)
     first[places[::-1]] = np.arange(len(places) - 1, -1, -1)  # of several the last assignment stays

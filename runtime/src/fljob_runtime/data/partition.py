@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from fljob_runtime.data.numbering import Numbers, grouped, num_distinct, numbered
+
 Sites = NDArray[np.int64]
 _TRIES = 100
 
@@ -25,7 +27,7 @@ def quantity_skewed(num_units: int, num_sites: int, alpha: float, rng: np.random
     return dirichlet(np.zeros(num_units, np.int64), num_sites, alpha, rng)
 
 
-def dirichlet(classes: NDArray[np.int64], num_sites: int, alpha: float, rng: np.random.Generator) -> Sites:
+def dirichlet(classes: Numbers, num_sites: int, alpha: float, rng: np.random.Generator) -> Sites:
     """Spread the units of each class over the sites by shares drawn from Dirichlet(alpha), for every class anew.
 
     classes: [N], any integers. The smaller alpha, the more a site has of few classes (Hsu et al. 2019,
@@ -34,14 +36,15 @@ def dirichlet(classes: NDArray[np.int64], num_sites: int, alpha: float, rng: np.
     _check_enough(len(classes), num_sites)
     if not alpha > 0.0:
         raise ValueError(f"alpha is {alpha}; it must be above 0")
-    members = [np.flatnonzero(classes == value) for value in np.unique(classes)]
+    values, places = numbered(classes.astype(np.int64, copy=False))
+    members = grouped(places, len(values))
     for _ in range(_TRIES):
         sites: Sites = np.empty(len(classes), np.int64)
         for units in members:
             cuts = np.cumsum(rng.dirichlet(np.full(num_sites, alpha)))[:-1]
             borders = np.round(cuts * len(units)).astype(np.int64)
             sites[rng.permutation(units)] = np.searchsorted(borders, np.arange(len(units)), side="right")
-        if len(np.unique(sites)) == num_sites:
+        if num_distinct(sites, num_sites) == num_sites:
             return sites
     raise ValueError(
         f"no draw of {_TRIES} gave each of {num_sites} sites a unit: take a greater alpha than {alpha}, or fewer sites"

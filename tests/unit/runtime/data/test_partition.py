@@ -33,6 +33,26 @@ def test_equal_sites_differ_by_one_at_most() -> None:
     assert sorted(counts.tolist()) == [14, 14, 14, 14, 14, 15, 15]
 
 
+def plain_dirichlet(classes: np.ndarray, num_sites: int, alpha: float, rng: np.random.Generator) -> Sites:
+    """Deal each class in turn, as the paper has it."""
+    while True:
+        sites: Sites = np.empty(len(classes), np.int64)
+        for value in np.unique(classes):
+            units = np.flatnonzero(classes == value)
+            cuts = np.cumsum(rng.dirichlet(np.full(num_sites, alpha)))[:-1]
+            borders = np.round(cuts * len(units)).astype(np.int64)
+            sites[rng.permutation(units)] = np.searchsorted(borders, np.arange(len(units)), side="right")
+        if len(np.unique(sites)) == num_sites:
+            return sites
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 300), least=st.sampled_from([0, -5, 1 << 40]))
+def test_the_classes_are_dealt_in_their_order_by_the_same_draws(seed: int, count: int, least: int) -> None:
+    classes = least + np.random.default_rng(seed).integers(0, count, 300)
+    ours, plain = (way(classes, 5, 0.5, np.random.default_rng(seed)) for way in (dirichlet, plain_dirichlet))
+    assert np.array_equal(ours, plain)
+
+
 def test_a_small_alpha_gives_sites_of_few_classes() -> None:
     def mixed(alpha: float) -> float:
         """Return the mean share of a site's most frequent class."""
