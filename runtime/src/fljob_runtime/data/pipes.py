@@ -92,5 +92,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_words(said: Path) -> str:
-    text = said.read_bytes()[-_WORDS:].decode(errors="replace").strip()
+    with said.open("rb") as file:  # of which there may be any amount
+        file.seek(max(0, said.stat().st_size - _WORDS))
+        text = file.read(_WORDS).decode(errors="replace").strip()
     return f"; its stderr ends: {text}" if text else "; it wrote nothing to stderr"
