@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.store import SiteManifest
-from fljob_runtime.data.table_files import SourceTable, read_headless
+from fljob_runtime.data.table_files import SourceTable, codes, read_headless
 from fljob_runtime.data.tabular import TableImport, check_plan, write_table
 from fljob_runtime.data.threads import in_threads
 
@@ -72,52 +72,60 @@ def import_criteo(
         raise DataError("--negatives", f"{how.negatives} is not in (0, 1]")
     check_plan(how.plan)
     on_progress("reading")
-    table = _kept(_with_days(_read(source)), how)
-    columns: dict[str, NDArray[Any]] = {"label": table.labels("label")}
+    parts = _kept(_with_days(_read(source)), how)  # a column each, which goes once it is numbers
+    columns: dict[str, NDArray[Any]] = {"label": parts.pop("label").labels("label")}
     sizes = {}
-    found = in_threads(lambda name: _categories(table, name, how), CATEGORIES)
+    found = in_threads(lambda name: _categories(parts.pop(name), name, how), CATEGORIES)
     for name, (ids, size) in zip(CATEGORIES, found, strict=True):
         on_progress(name)
         columns[name], sizes[name] = ids, size
-    columns |= zip(COUNTS, in_threads(lambda name: _logarithms(table, name), COUNTS), strict=True)
-    return write_table(table, columns, sizes, out, how.plan, on_progress=on_progress)
+        pa.default_memory_pool().release_unused()  # else it keeps what columns had
+    columns |= zip(COUNTS, in_threads(lambda name: _logarithms(parts.pop(name), name), COUNTS), strict=True)
+    return write_table(parts["day"], columns, sizes, out, how.plan, on_progress=on_progress)
 
 
 def _read(source: Path) -> SourceTable:
-    types = {"label": pa.int8()} | dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys(CATEGORIES, pa.string())
+    texts = pa.dictionary(pa.int32(), pa.string())  # a third of the memory of texts
+    types = {"label": pa.int8()} | dict.fromkeys(COUNTS, pa.int64()) | dict.fromkeys(CATEGORIES, texts)
     return read_headless(source, ("label", *COUNTS, *CATEGORIES), types)
 
 
 def _with_days(table: SourceTable) -> SourceTable:
     """Add the day of each row: a seventh of the file each, as it is in the order of time and does not tell."""
     days = np.arange(table.num_rows) * NUM_DAYS // table.num_rows
-    return replace(table, table=table.table.append_column("day", pa.array(days)))
+    return replace(table, table=table.table.append_column("day", pa.array(days.astype(np.int8))))
 
 
-def _kept(table: SourceTable, how: CriteoImport) -> SourceTable:
+def _kept(table: SourceTable, how: CriteoImport) -> dict[str, SourceTable]:
+    """Return the columns apart, of the rows that are kept."""
+    parts = table.apart()
     if how.negatives == 1.0:
-        return table
+        return parts
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([how.seed, 2])))
     kept = (table.labels("label") == 1) | (rng.random(table.num_rows) < how.negatives)
     if not kept.any():
         raise DataError("--negatives", f"{how.negatives} leaves no row")
-    return replace(table, table=table.table.filter(pa.array(kept)))
+    mask = pa.array(kept)
+    del table  # so that each column goes once it is filtered
+    for name, part in parts.items():
+        parts[name] = replace(part, table=part.table.filter(mask))
+    return parts
 
 
-def _categories(table: SourceTable, name: str, how: CriteoImport) -> tuple[NDArray[np.int64], int]:
+def _categories(part: SourceTable, name: str, how: CriteoImport) -> tuple[NDArray[np.int32], int]:
     """Return ids [N] and how many there are; where some are rare, 0 is all of them."""
-    ids, size = table.ids(name)
+    ids, size = codes(part.table.column(name)) if how.negatives == 1.0 else part.ids(name)
     if how.min_count > 1:
         frequent = np.bincount(ids, minlength=size) >= how.min_count
         if not frequent.all():
-            renumbered = np.where(frequent, np.cumsum(frequent), 0)
+            renumbered = np.where(frequent, np.cumsum(frequent), 0).astype(np.int32)
             ids, size = renumbered[ids], int(frequent.sum()) + 1
     if 0 < how.max_index < size:
         ids, size = ids % how.max_index, how.max_index
     return ids, size
 
 
-def _logarithms(table: SourceTable, name: str) -> NDArray[np.float32]:
-    counts = pc.fill_null(table.table.column(name), 0).to_numpy().astype(np.float64)
+def _logarithms(part: SourceTable, name: str) -> NDArray[np.float32]:
+    counts = pc.fill_null(part.table.column(name), 0).to_numpy().astype(np.float64)
     logarithms: NDArray[np.float32] = np.log1p(np.maximum(counts, 0.0)).astype(np.float32)
     return logarithms

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fljob_runtime.data import partition
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.folder_rows import FolderRows
-from fljob_runtime.data.numbering import num_distinct
+from fljob_runtime.data.numbering import first_of_each, num_distinct
 from fljob_runtime.data.pipes import DEADLINE_S, Pipe
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
 from fljob_runtime.data.table_files import SourceTable, read_source
@@ -30,6 +28,7 @@ from fljob_runtime.registry import NoParameters, RegistryKind, register
 RESERVED = ("label", "group")
 PARTITIONS = ("column", "equal", "dirichlet", "quantity")
 _MAX_SITES = 128
+_AT_ONCE = 4  # sites that are made and written at the same time: each is a copy of its rows
 
 
 @register(RegistryKind.DATASET, "tabular", NoParameters)
@@ -76,11 +75,14 @@ def import_table(
     others = [*plan.ids, *filter(None, (plan.column, plan.unit))]
     table = read_source(source, others, [plan.label, *plan.features], pipe)
     columns: dict[str, NDArray[Any]] = {"label": table.labels(plan.label)}
-    sizes = {}
-    for name, (ids, size) in zip(plan.ids, in_threads(table.ids, plan.ids), strict=True):
+    sizes, parts = {}, table.apart()
+    table = table.of(dict.fromkeys(filter(None, (plan.column, plan.unit))))
+    named = tuple(dict.fromkeys(plan.ids))
+    for name, (ids, size) in zip(named, in_threads(lambda name: parts.pop(name).ids(name), named), strict=True):
         on_progress(name)
         columns[name], sizes[name] = ids, size
-    columns |= {name: table.numbers(name) for name in plan.features}
+    columns |= {name: parts.pop(name).numbers(name) for name in dict.fromkeys(plan.features)}
+    parts.clear()
     return write_table(table, columns, sizes, out, plan, on_progress=on_progress)
 
 
@@ -95,15 +97,20 @@ def write_table(
 ) -> dict[str, SiteManifest]:
     """Spread the rows of a table over sites and write their folders; raises DataError.
 
-    columns: label, ids and numbers as they are to be read, [N] each. sizes: column of ids -> how many there are.
+    table: has the columns by which rows are spread. columns: label, ids and numbers as they are to be read, [N] each,
+    ids of any width. sizes: column of ids -> how many there are.
     """
     names, sites = _spread(table, columns, plan)
-    made = {}
-    for index, name in enumerate(names):
-        on_progress(name)
-        made[name] = _site(name, columns, np.flatnonzero(sites == index), sizes, plan)
+    for name, count in zip(names, np.bincount(sites, minlength=len(names)).tolist(), strict=True):
+        _num_test(name, count, plan)  # of each site before the first one is written
+
+    def write(index: int) -> None:
+        rows = np.flatnonzero(sites == index)
+        write_sites(out, {names[index]: _site(names[index], columns, rows, sizes, plan)})
+
     on_progress("writing")
-    write_sites(out, made)
+    for name, _ in zip(names, in_threads(write, range(len(names)), most=_AT_ONCE), strict=True):
+        on_progress(name)
     return {name: read_manifest(out / name) for name in names}
 
 
@@ -128,25 +135,25 @@ def _spread(table: SourceTable, columns: Mapping[str, NDArray[Any]], plan: Table
     if plan.partition == "column":
         return _by_column(table, plan.column)
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 0])))
-    units = table.ids(plan.unit)[0] if plan.unit else np.arange(table.num_rows)
-    first = np.unique(units, return_index=True)[1]  # a unit's class is that of its first row
+    units, count = table.ids(plan.unit) if plan.unit else (None, len(columns["label"]))
     try:
         if plan.partition == "equal":
-            sites = partition.equal(len(first), plan.num_sites, rng)
+            sites = partition.equal(count, plan.num_sites, rng)
         elif plan.partition == "quantity":
-            sites = partition.quantity_skewed(len(first), plan.num_sites, plan.alpha, rng)
+            sites = partition.quantity_skewed(count, plan.num_sites, plan.alpha, rng)
         else:
-            classes = table.ids(plan.column)[0] if plan.column else columns["label"].astype(np.int64)
-            sites = partition.dirichlet(classes[first], plan.num_sites, plan.alpha, rng)
+            classes = table.ids(plan.column)[0] if plan.column else columns["label"].astype(np.int32)
+            if units is not None:
+                classes = classes[first_of_each(units, count)]  # a unit's class is that of its first row
+            sites = partition.dirichlet(classes, plan.num_sites, plan.alpha, rng)
     except ValueError as error:
         raise DataError(table.path, str(error)) from error
-    return [f"site-{index}" for index in range(plan.num_sites)], sites[units]
+    return [f"site-{index}" for index in range(plan.num_sites)], sites if units is None else sites[units]
 
 
-def _by_column(table: SourceTable, column: str) -> tuple[list[str], NDArray[np.int64]]:
+def _by_column(table: SourceTable, column: str) -> tuple[list[str], NDArray[np.int32]]:
     values, _ = table.ids(column)
-    spelled = pc.unique(table.column(column).cast(pa.string())).to_pylist()
-    names = [f"site-{plain_name(text)}" for text in spelled]
+    names = [f"site-{plain_name(text)}" for text in table.spellings(column)]
     if len(names) > _MAX_SITES:
         problem = f"{len(names)} different values; a job has {_MAX_SITES} trainers at most: choose another column"
         raise DataError(table.path, problem, column=column)
@@ -162,20 +169,30 @@ def plain_name(text: str) -> str:
     return re.sub("[^a-z0-9]+", "-", bare).strip("-")
 
 
+def _num_test(name: str, count: int, plan: TableImport) -> int:
+    """Return how many of a site's rows are held out; raises DataError where none or all would be."""
+    num_test = round(plan.test_share * count)
+    if not 0 < num_test < count:
+        raise DataError(name, f"{count} rows cannot be split with --test-share {plan.test_share}: take fewer sites")
+    return num_test
+
+
 def _site(
     name: str, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64], sizes: Mapping[str, int], plan: TableImport
 ) -> tuple[SiteManifest, SiteTables]:
     """Return a site of some rows of all columns."""
     count = len(rows)
-    num_test = round(plan.test_share * count)
-    if not 0 < num_test < count:
-        raise DataError(name, f"{count} rows cannot be split with --test-share {plan.test_share}: take fewer sites")
+    num_test = _num_test(name, count, plan)
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([plan.seed, 1, count])))
     held_out = np.zeros(count, np.bool_)
     held_out[rng.permutation(count)[:num_test]] = True
     train_rows, test_rows = rows[~held_out], rows[held_out]
-    train = {key: values[train_rows] for key, values in columns.items()}
-    test = {key: values[test_rows] for key, values in columns.items()} | {"group": np.full(num_test, -1, np.int64)}
+    kinds = {key: np.dtype(np.int64 if key in sizes else np.float32) for key in columns}
+    train, test = (
+        {key: values[part].astype(kinds[key], copy=False) for key, values in columns.items()}
+        for part in (train_rows, test_rows)
+    )
+    test["group"] = np.full(num_test, -1, np.int64)
     manifest = SiteManifest(
         dataset="tabular",
         site=name,

@@ -12,10 +12,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], *, most: int = _MOST) -> Iterator[Result]:
     """Yield function(item) of each, in order; a thread per core, as numpy and pyarrow leave Python alone meanwhile.
 
-    Raises what the first of them in order raised, after all that has begun has ended.
+    most: of threads, however many cores there are. Raises what the first of them in order raised, after all that has
+    begun has ended.
     """
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST), "fljob-import") as pool:
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, most), "fljob-import") as pool:
         yield from pool.map(function, items)

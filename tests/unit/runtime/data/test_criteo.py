@@ -56,6 +56,20 @@ def test_categories_are_numbered_as_they_appear_what_is_missing_is_one_too(tmp_p
     assert sites["site-0"].features == COUNTS
 
 
+@pytest.mark.parametrize("negatives", [1.0, 0.5])
+def test_categories_are_numbered_over_all_blocks_of_a_file(tmp_path: Path, negatives: float) -> None:
+    values = [f"{n * n % 1009:08x}" for n in range(9000)]
+    lines = [f"{row(n).rpartition(chr(9))[0]}\t{value}" for n, value in enumerate(values)]  # of 2 MB
+    how = replace(HOW, partition="equal", num_sites=1, test_share=0.5, negatives=negatives)
+    site = import_criteo(train_txt(tmp_path, lines), tmp_path / "out", how)["site-0"]
+    tables = read_tables(tmp_path / "out" / "site-0", site)
+    numbers, found = (np.concatenate([part[name] for part in (tables.train, tables.test)]) for name in ("i1", "c26"))
+    kept = dict(sorted(zip(np.expm1(numbers).round().astype(int).tolist(), found.tolist(), strict=True)))
+    first = {value: place for place, value in enumerate(dict.fromkeys(values[n] for n in kept))}
+    assert kept == {n: first[values[n]] for n in kept}
+    assert site.ids["c26"] == len(first)
+
+
 def test_rare_categories_become_one(tmp_path: Path) -> None:
     # c26 is number % 25: of 70 rows 20 values come three times, 5 twice
     sites = import_criteo(train_txt(tmp_path, [row(n) for n in range(70)]), tmp_path / "out", replace(HOW, min_count=3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fljob_runtime.data import tabular
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.store import read_manifest, read_tables
+from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.data.tabular import TableImport, import_table
 from fljob_runtime.registry import load
 
@@ -76,6 +78,43 @@ def test_a_columns_values_name_the_sites(tmp_path: Path) -> None:
     plan = replace(PLAN, partition="column", column="shop")
     sites = import_table(csv(tmp_path, ROWS), tmp_path / "out", plan)
     assert {name: site.num_train + site.num_test for name, site in sites.items()} == {"site-sud": 20, "site-nord": 20}
+
+
+def test_categories_of_pandas_name_the_sites_of_their_own_rows(tmp_path: Path) -> None:
+    cells = [row.split(",") for row in ROWS]
+    shops = pa.DictionaryArray.from_arrays([2 - n % 2 for n in range(40)], ["Ost", "Nord", "Süd"])
+    columns = {"user": [c[0] for c in cells], "item": [int(c[1]) for c in cells], "shop": shops}
+    columns |= {"price": [float(c[3]) for c in cells], "click": [float(c[4]) for c in cells]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    plan = replace(PLAN, partition="column", column="shop")
+    sites = import_table(tmp_path / "a.parquet", tmp_path / "ours", plan)
+    assert sites == import_table(csv(tmp_path, ROWS), tmp_path / "csv", plan)
+    assert list(sites) == ["site-sud", "site-nord"]
+
+
+def test_one_site_after_another_is_made_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def write(out: Path, sites: Mapping[str, tuple[SiteManifest, SiteTables]]) -> None:
+        written.append(sorted(sites))
+        write_sites(out, sites)
+
+    monkeypatch.setattr(tabular, "write_sites", write)
+    import_table(csv(tmp_path, ROWS), tmp_path / "out", PLAN)
+    assert sorted(written) == [["site-0"], ["site-1"], ["site-2"], ["site-3"]]
+
+
+def test_a_site_that_is_too_small_leaves_none_written(tmp_path: Path) -> None:
+    rows = [*ROWS, "u1,1,West,0.5,1"]
+    with pytest.raises(DataError, match=r"site-west: 1 rows cannot be split with --test-share 0\.1"):
+        import_table(csv(tmp_path, rows), tmp_path / "out", replace(PLAN, partition="column", column="shop"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_column_can_be_read_for_several_things(tmp_path: Path) -> None:
+    plan = replace(PLAN, ids=("user", "item", "user"), unit="user", partition="dirichlet", column="item", num_sites=2)
+    sites = import_table(csv(tmp_path, ROWS), tmp_path / "out", plan)
+    assert sum(site.num_train + site.num_test for site in sites.values()) == 40
 
 
 def test_rows_of_a_user_stay_together(tmp_path: Path) -> None:
