@@ -22,6 +22,7 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import SiteData
 from fljob_runtime.errors import CheckpointError
 from fljob_runtime.models.base import RecommenderModel, make_model
+from fljob_runtime.models.tasks import NextItem
 from fljob_runtime.parameters import Kind, LayoutError, ModelLayout, ParamSpec, Scope, TableRules, matches
 from fljob_runtime.schema import Schema
 from fljob_runtime.training import dumps
@@ -127,8 +128,8 @@ def _model(spec: FLJobSpec, schema: Schema) -> RecommenderModel:
 def with_tables(layout: ModelLayout, tables: Sequence[TableSpec], model: RecommenderModel) -> ModelLayout:
     """Return the layout of a model with those of its tables keyed that have keys Any.
 
-    Raises LayoutError for a name that is no table, for tables of one column of which only some are keyed, and for
-    rules of tables that no server holds.
+    Raises LayoutError for a name that is no table, for tables of one column of which only some are keyed, for rules of
+    tables that no server holds, and for the items of a model that tells which one comes next.
     """
     columns = model.tables()
     for table in tables:
@@ -140,6 +141,9 @@ def with_tables(layout: ModelLayout, tables: Sequence[TableSpec], model: Recomme
         if len(set(kinds.values())) > 1:
             ranges = ", ".join(sorted(name for name, kind in kinds.items() if kind is Kind.ROWS))
             raise LayoutError(f"spec.tables: all tables of a column have the same keys; {ranges} ({column}) has Range")
+    keyed = [spec.name for spec in specs if spec.kind is Kind.KEYED]
+    if keyed and isinstance(model.task, NextItem):  # its outputs are items by number, which each site would give anew
+        raise LayoutError(f"spec.tables: {keyed[0]} cannot have keys: Any: the model's outputs are items 0 to n - 1")
     return ModelLayout(specs)
 
 

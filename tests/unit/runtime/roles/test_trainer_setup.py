@@ -105,6 +105,14 @@ def test_one_column_alone_may_be_keyed() -> None:
     assert layout["item_embedding.mlp.weight"].shape == (6, 32)
 
 
+@pytest.mark.parametrize("name", ["gru4rec", "youtube-dnn"])
+def test_items_that_are_outputs_keep_their_numbers(name: str) -> None:
+    chosen = {"model": {"name": name}, "dataset": {"name": "synthetic-sessions"}}
+    (table,) = made(**chosen).model.tables()
+    with pytest.raises(LayoutError, match=f"{table} cannot have keys: Any: the model's outputs are items 0 to n - 1"):
+        made(**chosen, tables=[{"name": table, "keys": "Any"}])
+
+
 def test_a_keyed_table_does_not_narrow_dlrms_others() -> None:
     parameters = {"embeddings": "MixedDimension", "threshold": 1, "temperature": "0.5", "embeddingDim": 8}
     layout = made(
