@@ -107,7 +107,7 @@ def test_one_column_alone_may_be_keyed() -> None:
 
 @pytest.mark.parametrize("name", ["gru4rec", "youtube-dnn"])
 def test_items_that_are_outputs_keep_their_numbers(name: str) -> None:
-    chosen = {"model": {"name": name}, "dataset": {"name": "synthetic-sessions"}}
+    chosen: dict[str, Any] = {"model": {"name": name}, "dataset": {"name": "synthetic-sessions"}}
     (table,) = made(**chosen).model.tables()
     with pytest.raises(LayoutError, match=f"{table} cannot have keys: Any: the model's outputs are items 0 to n - 1"):
         made(**chosen, tables=[{"name": table, "keys": "Any"}])
