@@ -190,11 +190,10 @@ def choose_run_dir(run_dir: Path | None, job: FLJob, *, resume: bool) -> Path:
     return run_dir
 
 
-def first_record(manifest: dict[str, Any], run_dir: Path, data: Mapping[str, Path], *, resume: bool) -> Record:
-    """Return the record of a run that begins, or of one that goes on."""
+def first_record(manifest: dict[str, Any], data: Mapping[str, Path], former: Record | None) -> Record:
+    """Return the record of a run that begins, or goes on from a former one."""
     folders = {name: str(path) for name, path in data.items()}
-    if resume:
-        former = read(run_dir)
+    if former is not None:
         return replace(former, manifest=manifest, state="Running", message="", exit_code=0, data=folders)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     return Record(job=manifest["metadata"]["name"], manifest=manifest, started=started, data=folders)

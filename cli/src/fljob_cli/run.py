@@ -55,7 +55,8 @@ def run_job(request: Request) -> int:
     _check_initial_values(job, data)
     run_dir = choose_run_dir(request.run_dir, job, resume=request.resume)
     console = Console(stderr=request.json_output, highlight=False)
-    follower = _Follower(first_record(manifest, run_dir, data, resume=request.resume), run_dir)
+    former = record.read(run_dir) if request.resume else None
+    follower = _Follower(first_record(manifest, data, former), run_dir)
     with _sigterm_interrupts(), ExitStack() as stack:
         pooled = Pooled(job, data, run_dir) if request.compare_pooled else None
         stack.callback(pooled.stop if pooled else lambda: None)

@@ -74,9 +74,10 @@ def train_alone(request: Request) -> int:
     data = sites.resolve(job, pairs=request.data, root=request.data_root, only=only)
     training = _open(job, data, request)
     run_dir = choose_run_dir(request.run_dir, job, resume=request.resume)
-    start = replace(first_record(value, run_dir, data, resume=request.resume), site=request.site or "")
-    if request.resume:
-        _check_same(job, record.read(run_dir), run_dir)
+    former = record.read(run_dir) if request.resume else None
+    start = replace(first_record(value, data, former), site=request.site or "")
+    if former is not None:
+        _check_same(job, former, run_dir)
         _load(training, run_dir / _STATE)
         start = replace(start, rounds=start.rounds[: training.epoch])
     console = Console(stderr=request.json_output, highlight=False)
@@ -121,8 +122,7 @@ def _open(job: FLJob, data: Mapping[str, Path], request: Request) -> PooledTrain
 
 def _check_same(job: FLJob, former: Record, run_dir: Path) -> None:
     """Raise CliError unless it is the training that began: half an epoch in batches of 50 is none in those of 500."""
-    before, now = manifests.parse(former.manifest).spec.to_dict(), job.spec.to_dict()
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in _FREE)
+    changed = sorted(job.spec.differing(manifests.parse(former.manifest).spec) - _FREE)
     if changed:
         raise CliError(
             f"{run_dir}: holds a training with another spec.{', spec.'.join(changed)}",

@@ -87,3 +87,10 @@ def test_an_address_without_a_port_is_refused() -> None:
 
     with pytest.raises(ValidationError, match="coordinator"):
         JobConfig.from_dict(value)
+
+
+def test_specs_tell_in_which_fields_they_differ() -> None:
+    spec = FLJob.from_dict(_manifest(seed=1)).spec
+    other = FLJob.from_dict(_manifest(seed=2, quorum={"minTrainers": "50%"})).spec
+    assert spec.differing(other) == other.differing(spec) == {"seed", "quorum"}
+    assert spec.differing(spec) == set()

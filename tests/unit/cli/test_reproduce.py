@@ -214,9 +214,13 @@ def test_a_row_alone_is_run_at_each_site() -> None:
     assert [(seed, site) for _, seed, site in found] == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
 
 
+def place_of(bench: Bench, row: Row) -> Path:
+    return bench._place(row, 7, bench._key(row, 7, ""))
+
+
 def done(bench: Bench, row: Row) -> Path:
     """Put a cell there as if it had been run."""
-    place = bench._place(row, 7)
+    place = place_of(bench, row)
     place.mkdir(parents=True)
     (place / "cell.json").write_text(json.dumps({"cell": vars(CELLS[0]) | {"seed": 7}}), encoding="utf-8")
     return place
@@ -233,7 +237,7 @@ def test_cells_of_other_data_forms_and_settings_lie_beside_each_other(tmp_path: 
     first, trained = NCF_FL_PS.rows[0], NCF_CENTRAL.rows[1]
     other_first = replace(trained, before=(replace(trained.before[0], settings={}), *trained.before[1:]))
     places = {
-        bench._place(row, 7)
+        place_of(bench, row)
         for bench in (
             Bench(NCF_FL_PS, NCF_FL_PS.quick, tmp_path, TEN),
             Bench(NCF_FL_PS, NCF_FL_PS.full, tmp_path, TEN),

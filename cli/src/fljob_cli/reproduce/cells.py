@@ -75,13 +75,14 @@ class Bench:
 
     def run(self, row: Row, seed: int, site: str = "") -> Cell:
         """Return a cell, from its file if it was run before. Raises CliError."""
-        place = self._place(row, seed, site)
+        key = self._key(row, seed, site)
+        place = self._place(row, seed, key)
         done = place / "cell.json"
         if done.exists() and (not self.setup.paired or (place / _SCORES).exists()):
             return Cell(**json.loads(done.read_text(encoding="utf-8"))["cell"])
         shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
         place.mkdir(parents=True)
-        manifest = self.manifest(row, seed)
+        manifest = key["manifest"]
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         if row.how is How.FEDERATED:
             passes, num_bytes = self._federated(place, row, manifest)
@@ -96,20 +97,19 @@ class Bench:
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         cell = Cell(row.name, seed, site, passes, round(seconds, 2), round(cpu_s, 2), num_bytes)
         fresh = done.with_suffix(".tmp")
-        fresh.write_text(json.dumps({"key": self._key(row, seed, site), "cell": asdict(cell)}), encoding="utf-8")
+        fresh.write_text(json.dumps({"key": key, "cell": asdict(cell)}), encoding="utf-8")
         fresh.replace(done)
         shutil.rmtree(place / "run", ignore_errors=True)
         return cell
 
     def scores(self, row: Row, seed: int) -> NDArray[np.float32] | None:
         """Return score and label of each held-out example at the end of a run, [E, 2]; None where they are not kept."""
-        file = self._place(row, seed) / _SCORES
+        file = self._place(row, seed, self._key(row, seed, "")) / _SCORES
         return np.load(file, allow_pickle=False) if file.exists() else None
 
-    def _place(self, row: Row, seed: int, site: str = "") -> Path:
-        text = json.dumps(self._key(row, seed, site), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        return self.folder / "cells" / "-".join(filter(None, (row.name, site, str(seed), digest)))
+    def _place(self, row: Row, seed: int, key: Mapping[str, Any]) -> Path:
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        return self.folder / "cells" / "-".join(filter(None, (row.name, key["site"], str(seed), digest)))
 
     def _key(self, row: Row, seed: int, site: str) -> dict[str, Any]:
         """Return all that a cell's numbers follow from. No path is in it: the folder may be moved."""

@@ -164,8 +164,7 @@ def _check_same(job: FLJob, before: JobConfig, folder: RunFolder) -> None:
 def _differing(now: FLJobSpec, before: FLJobSpec) -> set[str]:
     # The number of shards may change: a checkpoint is loaded by any.
     server = before.server.model_copy(update={"replicas": now.server.replicas})
-    mine, theirs = now.to_dict(), before.model_copy(update={"server": server}).to_dict()
-    return {key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)} - _MUTABLE
+    return now.differing(before.model_copy(update={"server": server})) - _MUTABLE
 
 
 def _free_ports(count: int) -> list[int]:

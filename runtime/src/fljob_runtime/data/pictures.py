@@ -88,7 +88,7 @@ def import_leaf(
         on_progress(name)
         return _site(name, np.flatnonzero(sites == names.index(name)), data, classes)
 
-    make_sites(out, names, make, in_turn=True)  # pictures are large
+    make_sites(out, names, make, most=1)  # pictures are large
     return {name: read_manifest(out / name) for name in names}
 
 

@@ -76,12 +76,16 @@ class Sessions:
             return self
         order = np.argsort(ends, kind="stable")
         lengths = self.lengths[order]
-        fresh = _starts(lengths)
-        return self._of(np.arange(len(self.items)) + (self.starts[:-1][order] - fresh[:-1]).repeat(lengths), lengths)
+        return self._of(stretches(self.starts[:-1][order], lengths), lengths)
 
     def _of(self, places: NDArray[np.bool_] | Ids, lengths: Ids) -> Sessions:
         """Return sessions of these lengths, of the events at some places."""
         return Sessions(self.items[places], _starts(lengths), None if self.times is None else self.times[places])
+
+
+def stretches(starts: Ids, lengths: Ids) -> Ids:
+    """Return the places start, start + 1 … of each stretch [R], one stretch after the other: [sum of lengths]."""
+    return np.arange(lengths.sum()) + (starts - (np.cumsum(lengths) - lengths)).repeat(lengths)
 
 
 def read_sessions(path: Path) -> Sessions:

@@ -19,7 +19,7 @@ from fljob_runtime.data import partition
 from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Examples, HeldOut, Ids, LabelledRows
-from fljob_runtime.data.session_files import Sessions, read_sessions
+from fljob_runtime.data.session_files import Sessions, read_sessions, stretches
 from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
 from fljob_runtime.registry import NoParameters, RegistryKind, register
 from fljob_runtime.schema import PADDING
@@ -225,8 +225,6 @@ def padded(sessions: Sessions, longest: int) -> Ids:
     nth = np.arange(len(owners)) - np.concatenate([[0], np.cumsum(num_rows)[:-1]]).astype(np.int64)[owners]
     starts = sessions.starts[:-1][owners] + nth * step
     lengths = np.minimum(sessions.starts[1:][owners] - starts, longest)
-    begins = np.cumsum(lengths) - lengths
-    places = np.arange(lengths.sum()) + (starts - begins).repeat(lengths)
     rows = np.full((len(owners), longest), PADDING, np.int64)
-    rows[np.arange(longest) < lengths[:, None]] = sessions.items[places]
+    rows[np.arange(longest) < lengths[:, None]] = sessions.items[stretches(starts, lengths)]
     return rows

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.threads import in_threads
+from fljob_runtime.data.threads import MOST, in_threads
 from fljob_runtime.schema import PADDING, IdSequence, Schema
 
 MANIFEST = "manifest.json"
@@ -98,11 +98,11 @@ def write_sites(out: Path, sites: Mapping[str, Site]) -> None:
     make_sites(out, sites, sites.__getitem__)
 
 
-def make_sites(out: Path, names: Iterable[str], make: Callable[[str], Site], *, in_turn: bool = False) -> None:
+def make_sites(out: Path, names: Iterable[str], make: Callable[[str], Site], *, most: int = MOST) -> None:
     """Make sites and write one folder for each under `out`: all or none; a folder with equal content is left alone.
 
-    A site is made and written by one thread, so that no more are in memory than there are threads; in_turn: by this one
-    alone. Raises DataError when a folder is there with other content: nothing is overwritten.
+    A site is made and written by one thread, so that no more are in memory than there are threads, `most` at most.
+    Raises DataError when a folder is there with other content: nothing is overwritten.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".sites-", dir=out) as scratch:
@@ -110,8 +110,7 @@ def make_sites(out: Path, names: Iterable[str], make: Callable[[str], Site], *, 
         def put(name: str) -> str | None:
             return name if _is_new(out / name, _write_site(Path(scratch) / name, *make(name))) else None
 
-        written = map(put, names) if in_turn else in_threads(put, names)
-        _move(Path(scratch), out, [name for name in written if name])
+        _move(Path(scratch), out, [name for name in in_threads(put, names, most=most) if name])
 
 
 def _is_new(target: Path, fresh: SiteManifest) -> bool:

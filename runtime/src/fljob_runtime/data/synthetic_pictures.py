@@ -81,7 +81,7 @@ def generate_sites(
     """Write `site-0` … as folders of the dataset `pictures`; the same call again changes nothing. Raises DataError."""
     names = [f"site-{index}" for index in range(num_sites)]
     requests = {name: OpenRequest(name, index, num_sites, seed, None) for index, name in enumerate(names)}
-    make_sites(out, requests, lambda name: generate_site(parameters, requests[name])[:2], in_turn=True)
+    make_sites(out, requests, lambda name: generate_site(parameters, requests[name])[:2], most=1)
     return {name: read_manifest(out / name) for name in names}
 
 

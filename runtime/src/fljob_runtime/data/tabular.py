@@ -20,7 +20,7 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.folder_rows import FolderRows
 from fljob_runtime.data.numbering import first_of_each, num_distinct
 from fljob_runtime.data.pipes import DEADLINE_S, Pipe
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, write_sites
+from fljob_runtime.data.store import Site, SiteManifest, SiteTables, make_sites, read_manifest
 from fljob_runtime.data.table_files import SourceTable, read_source
 from fljob_runtime.data.threads import in_threads
 from fljob_runtime.registry import NoParameters, RegistryKind, register
@@ -104,13 +104,11 @@ def write_table(
     for name, count in zip(names, np.bincount(sites, minlength=len(names)).tolist(), strict=True):
         _num_test(name, count, plan)  # of each site before the first one is written
 
-    def write(index: int) -> None:
-        rows = np.flatnonzero(sites == index)
-        write_sites(out, {names[index]: _site(names[index], columns, rows, sizes, plan)})
-
-    on_progress("writing")
-    for name, _ in zip(names, in_threads(write, range(len(names)), most=_AT_ONCE), strict=True):
+    def make(name: str) -> Site:
         on_progress(name)
+        return _site(name, columns, np.flatnonzero(sites == names.index(name)), sizes, plan)
+
+    make_sites(out, names, make, most=_AT_ONCE)
     return {name: read_manifest(out / name) for name in names}
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-_MOST = 8  # more would only hold more columns in memory
+MOST = 8  # more would only hold more columns in memory
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item], *, most: int = _MOST) -> Iterator[Result]:
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], *, most: int = MOST) -> Iterator[Result]:
     """Yield function(item) of each, in order; a thread per core, as numpy and pyarrow leave Python alone meanwhile.
 
     most: of threads, however many cores there are. Raises what the first of them in order raised, after all that has

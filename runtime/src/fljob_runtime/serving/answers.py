@@ -16,7 +16,7 @@ import numpy as np
 
 from fljob_runtime.parameters import Float32Array, Int64Array
 from fljob_runtime.serving.feeds import Columns, FeedError, arrays
-from fljob_runtime.serving.served import Exported, best
+from fljob_runtime.serving.served import Exported, best, finite
 
 MAX_BYTES = 1 << 20  # of a request
 MAX_ROWS = 4096
@@ -88,12 +88,11 @@ class Answers:
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
             raise FeedError(f"k must be an integer from 1 to {MAX_K}")
         with self._turn():
-            ids, scores = (self._of_items if self.model.target == "probability" else self._of_one)(inputs)
+            ids, found = (self._of_items if self.model.target == "probability" else self._of_one)(inputs)
         self.counts.scored("top-k", len(ids) if self.model.target == "probability" else 1)
-        if not np.isfinite(scores).all():
-            raise FeedError("the model's output is not finite for these numbers")
-        places = best(scores[None], k)[0]
-        return ids[places], scores[places]
+        scores = finite(found[None], 0)
+        places = best(scores, k)[0]
+        return ids[places], found[places]
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -97,7 +97,7 @@ def test_sites_can_be_made_in_turn_each_after_the_one_before_was_written(tmp_pat
         written.append(len(list(tmp_path.glob(".sites-*/*/manifest.json"))))
         return site()
 
-    make_sites(tmp_path, ["site-0", "site-1", "site-2"], make, in_turn=True)
+    make_sites(tmp_path, ["site-0", "site-1", "site-2"], make, most=1)
     assert written == [0, 1, 2]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fljob_runtime.data import tabular
 from fljob_runtime.data.datasets import OpenRequest, open_dataset
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.data.store import SiteManifest, SiteTables, read_manifest, read_tables, write_sites
+from fljob_runtime.data.store import read_manifest, read_tables
 from fljob_runtime.data.tabular import TableImport, import_table
 from fljob_runtime.registry import load
 
@@ -92,16 +91,13 @@ def test_categories_of_pandas_name_the_sites_of_their_own_rows(tmp_path: Path) -
     assert list(sites) == ["site-sud", "site-nord"]
 
 
-def test_one_site_after_another_is_made_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
-
-    def write(out: Path, sites: Mapping[str, tuple[SiteManifest, SiteTables]]) -> None:
-        written.append(sorted(sites))
-        write_sites(out, sites)
-
-    monkeypatch.setattr(tabular, "write_sites", write)
+def test_sites_of_an_older_import_keep_all_others_from_being_written(tmp_path: Path) -> None:
     import_table(csv(tmp_path, ROWS), tmp_path / "out", PLAN)
-    assert sorted(written) == [["site-0"], ["site-1"], ["site-2"], ["site-3"]]
+    for name in ("site-0", "site-2", "site-3"):
+        shutil.rmtree(tmp_path / "out" / name)
+    with pytest.raises(DataError, match="site-1: exists with other content"):
+        import_table(csv(tmp_path, ROWS), tmp_path / "out", replace(PLAN, seed=1))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["site-1"]
 
 
 def test_a_site_that_is_too_small_leaves_none_written(tmp_path: Path) -> None:

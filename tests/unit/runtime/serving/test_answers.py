@@ -48,5 +48,5 @@ def test_an_example_whose_scores_are_not_finite_is_not_ranked(target: str) -> No
     feeds = (Feed("item", (), 3), Feed("x"))[target == "scores" :]
     answers = Answers(Exported({}, feeds, target, run))
     assert answers.top_k({"x": [8]}, 1)[1].tolist() == [8]
-    with pytest.raises(FeedError, match=r"^the model's output is not finite for these numbers"):
+    with pytest.raises(FeedError, match=r"^row 0: the model's output is not finite for these numbers"):
         answers.top_k({"x": [10]}, 1)
