@@ -266,6 +266,27 @@ def test_the_default_batch_is_that_of_its_form(config: dict[str, Any], batch: in
     assert spec_of(config)["strategy"]["batchSize"] == batch
 
 
+def test_the_first_form_has_batches_and_seeds_in_train_itself() -> None:
+    config = changed()
+    config["train"] |= config["train"].pop("config") | {"name": "dlrm"}
+    assert spec_of(config) == spec_of(changed())
+    assert key_of(config, "train.batch_size").field == key_of(changed(), "train.config.batch_size").field
+
+
+def test_batches_in_train_beside_its_config_are_refused() -> None:
+    with pytest.raises(InputError) as error:
+        convert(changed(train__batch_size=7))
+    assert [problem.path for problem in error.value.problems] == ["train.batch_size"]
+
+
+@pytest.mark.parametrize("name", ["communication_interface", "communications_interfaces", "communications"])
+def test_the_wire_has_had_several_names(name: str) -> None:
+    config = regression()
+    wire = config["multiprocessing"].pop("communication_interface") | {"serializer": "json"}
+    config["multiprocessing"][name] = wire
+    assert not [key for key in convert(config).keys if name in key.key and key.lost]
+
+
 def test_a_learning_rate_that_yaml_takes_for_text_is_a_number() -> None:
     assert spec_of(DLRM_CONFIG)["optimizer"] == {
         "name": "SGD",

@@ -22,7 +22,7 @@ from fljob_cli.convert.mapping import (
     shown,
     trainers,
 )
-from fljob_cli.convert.recoedge_keys import COMMON, DLRM, REGRESSION, SECRETS, usual
+from fljob_cli.convert.recoedge_keys import COMMON, DLRM, FIRST, REGRESSION, SECRETS, usual
 from fljob_cli.convert.recoedge_said import SEEDS, TAKEN, said_of, weights_of
 from fljob_cli.errors import InputError
 
@@ -43,11 +43,12 @@ _CRITEO_COLUMNS = 26
 
 
 class _Job:
-    """The FLJob that becomes of a source; `section` is that of the trainer."""
+    """The FLJob that becomes of a source. section: the trainer's; config: where its batches and seeds are."""
 
     def __init__(self, source: Source, config: Mapping[str, Any]) -> None:
         self.source = source
         self.section = "train" if "train" in config else "trainer"
+        self.config = self.section if _is_first(config) else f"{self.section}.config"
         if "train" in config and "trainer" in config:
             source.refuse("train", "stands beside trainer, of which it is the older name; leave one")
         self.model = source.choose("model.name", _MODELS, "dlrm")
@@ -161,7 +162,7 @@ class _Job:
         for key, value in zip(_STEPS, steps, strict=True):
             if name and value is None:
                 self.source.refuse(f"{self.section}.lr_scheduler.{key}", "is required by the schedule")
-        a_round = self.get("config.num_batches", -1)
+        a_round = self.source.get(f"{self.config}.num_batches", -1)
         if not name or a_round < 1 or None in steps:
             return {}
         warm_up, start, decay = (-(-count // a_round) for count in steps)
@@ -178,11 +179,11 @@ class _Job:
     def strategy(self) -> dict[str, Any]:
         """Return FedAvg as RecoEdge has it, with so many epochs or mini-batches a round."""
         self.source.choose("aggregator.name", _AGGREGATORS, "fed_avg")
-        epochs, batches = self.get("config.num_epochs", -1), self.get("config.num_batches", -1)
+        epochs, batches = (self.source.get(f"{self.config}.{key}", -1) for key in ("num_epochs", "num_batches"))
         if epochs > 0 and batches > 0:
-            self.source.refuse(f"{self.section}.config.num_batches", "stands beside num_epochs; leave one of them")
+            self.source.refuse(f"{self.config}.num_batches", "stands beside num_epochs; leave one of them")
         length = {"innerSteps": batches} if batches > 0 else {"localEpochs": max(1, epochs)}
-        batch = self.get("config.batch_size", 128 if self.section == "train" else 32)
+        batch = self.source.get(f"{self.config}.batch_size", 128 if self.section == "train" else 32)
         return {"mode": "Sync", **length, "batchSize": batch, "weighting": "Samples", "rowAveraging": "All"}
 
     def dataset(self) -> str:
@@ -201,7 +202,7 @@ class _Job:
         return {field: seed for field, seed in given.items() if seed is not None and seed != self.seed()}
 
     def _given(self, name: str) -> int | None:
-        found = (self.source.get(f"{section}.{name}") for section in ("random", f"{self.section}.config"))
+        found = (self.source.get(f"{section}.{name}") for section in ("random", self.config))
         return next((seed for seed in found if seed is not None), None)
 
 
@@ -214,7 +215,8 @@ def convert(
     """
     section = config.get("model")
     regression = isinstance(section, Mapping) and section.get("name") == "regression"
-    keys = Source(config, {**COMMON, **(REGRESSION if regression else DLRM)}, what="RecoEdge's for this model")
+    known = COMMON | (FIRST if _is_first(config) else {}) | (REGRESSION if regression else DLRM)
+    keys = Source(config, known, what="RecoEdge's for this model")
     job = _Job(keys, config)
     count = workers or keys.get("multiprocessing.num_trainers", 1)
     if count > MOST_TRAINERS:
@@ -237,6 +239,12 @@ def convert(
         raise InputError(source, keys.problems)
     said = tuple(_mapped(key, value, said_of(usual(key), value, spec)) for key, value in keys.written.items())
     return Converted(fljob(name, spec), said)
+
+
+def _is_first(config: Mapping[str, Any]) -> bool:
+    """Return whether `train` has no section `config`."""
+    section = config.get("train")
+    return isinstance(section, Mapping) and "config" not in section
 
 
 def _mapped(key: str, value: object, said: Said) -> Mapped:

@@ -1,5 +1,6 @@
 """The keys of RecoEdge's configurations (dlrm.yml, dlrm_fl.yml, regression.yml), and what becomes of those that no
-field needs. Used by `recoedge`. Two forms are known: with `train`, and the later one with `trainer`. Pure.
+field needs. Used by `recoedge`. Three forms are known: with `train`, without and with `config` in it, and the later one
+with `trainer`. Pure.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _ALIASES = {
     "train": "trainer",
     "multiprocessing.communication_interface": "wire",
     "multiprocessing.communications_interfaces": "wire",
+    "multiprocessing.communications": "wire",
     "multiprocessing.comm_manager_config": "wire",
     "multiprocessing.gpu_map": "gpu_map",
     "communications.gpu_map": "gpu_map",
@@ -112,6 +114,8 @@ _CONFIG: dict[str, Kind] = {
     "num_workers": WHOLE,
     **_SEEDS,
 }
+# The first form has them in `train` itself.
+FIRST = {f"train.{key}": kind for key, kind in _CONFIG.items() if key != "name"}
 _OPTIMIZER: dict[str, Kind] = {
     "name": TEXT,
     **dict.fromkeys(("lr", "eps"), RATE),
@@ -125,7 +129,7 @@ _SCHEDULE: dict[str, Kind] = {
     **dict.fromkeys(("num_warmup_steps", "decay_start_step", "num_decay_steps"), WHOLE),
 }
 _WIRE: dict[str, Kind] = {
-    **dict.fromkeys(("name", "serialization"), TEXT),
+    **dict.fromkeys(("name", "serialization", "serializer"), TEXT),
     **dict.fromkeys(("consumer", "producer"), FLAG),
     **dict.fromkeys(("consumer_port", "producer_port", "consumer_url", "producer_url"), PLACE),
     # cosnumer_group_id: as their file of the first form has it
@@ -161,6 +165,8 @@ COMMON: dict[str, Kind] = {
 
 def usual(key: str) -> str:
     """Return a key under the name that its section has below."""
+    if key in FIRST:
+        return f"trainer.config.{key.removeprefix('train.')}"
     for section, name in _ALIASES.items():
         if key.startswith(f"{section}."):
             return name + key[len(section) :]
