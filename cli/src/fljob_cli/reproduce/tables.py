@@ -303,7 +303,8 @@ PFEDREC = Table(
         Row("clean", How.POPULATION, rule={"leaky": False}),
         Row("leaky", How.POPULATION, rule={"leaky": True}),
     ),
-    full=Setup(spec={}, passes=100, seeds=(0, 1, 2), metric="HR@10", also=_RANKED, file="u.data"),
+    # 943 users: an HR@10 has a standard error of 0.016 over them, and three seeds an interval of 0.035
+    full=Setup(spec={}, passes=100, seeds=tuple(range(10)), metric="HR@10", also=_RANKED, file="u.data"),
     quick=Setup(spec={}, passes=20, seeds=(0,), metric="HR@10", also=_RANKED),
     published="HR@10 0.7105 and NDCG@10 0.4389 with training negatives that are never a held-out item (leaky), so"
     " that the one unrated item that is never a negative is the answer",
