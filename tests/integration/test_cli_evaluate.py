@@ -38,6 +38,13 @@ def test_a_table_has_a_line_for_all_and_one_for_each_site(run: tuple[Path, Any])
     assert whole[3:] == site[3:]
 
 
+def test_a_field_of_the_runs_own_manifest_can_be_changed(run: tuple[Path, Any]) -> None:
+    words = ("evaluate", run[0], "--max-batches", "1", "--output", "json")
+    assert last_json(fljob(*words, settings=("spec.strategy.batchSize=10",)))["samples"] == 20
+    result = fljob(*words, settings=("spec.nonsense=1",))
+    assert (result.returncode, "unknown key `nonsense`" in result.stderr) == (10, True)
+
+
 def test_a_round_that_is_not_kept_is_refused(run: tuple[Path, Any]) -> None:
     result = fljob("evaluate", run[0], "--rounds", "7")
     assert (result.returncode, "not kept: 7; kept are" in result.stderr) == (12, True)

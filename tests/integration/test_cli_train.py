@@ -64,6 +64,37 @@ def test_a_training_goes_on_with_what_it_began_with(whole: tuple[Path, Any]) -> 
     assert "holds a training with another spec.optimizer, spec.strategy" in result.stderr
 
 
+def test_what_a_record_has_beyond_the_state_is_trained_anew(whole: tuple[Path, Any], tmp_path: Path) -> None:
+    words = ("train", MINIMAL, "--run-dir", tmp_path / "run", "--keep", "1", "--output", "json")
+    settings = [one for one in SETTINGS if not one.startswith("spec.rounds")]
+    lines(fljob(*words, settings=(*settings, "spec.rounds=1")))
+    state = (tmp_path / "run/state.safetensors").read_bytes()
+    lines(fljob(*words, "--resume", settings=(*settings, "spec.rounds=2")))
+    (tmp_path / "run/state.safetensors").write_bytes(state)  # as a kill between the two leaves them
+    end = lines(fljob(*words, "--resume", settings=SETTINGS))[-1]
+    assert [entry["metrics"] for entry in end["rounds"]] == [line["metrics"] for line in whole[1][:-1]]
+
+
+def test_a_training_that_diverged_at_once_says_what_can_be_done(tmp_path: Path) -> None:
+    words = ("train", MINIMAL, "--run-dir", tmp_path / "run")
+    first = fljob(*words, settings=(*SMALL, "spec.optimizer.learningRate=1e30"))
+    assert first.returncode not in {0, 1}, first.stderr
+    again = fljob(*words, "--resume", settings=SMALL)
+    assert (again.returncode, "another spec.optimizer" in again.stderr) == (10, True)
+
+
+def test_steps_of_federated_rounds_are_told_to_be_whole_epochs_here(tmp_path: Path) -> None:
+    words = ("train", MINIMAL, "--run-dir", tmp_path / "run")
+    result = fljob(*words, settings=(*SMALL, "spec.rounds=1", "spec.strategy.innerSteps=3"))
+    assert (result.returncode, "innerSteps is for federated rounds" in result.stdout) == (0, True), result.stderr
+
+
+def test_a_run_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = fljob("train", MINIMAL, "--run-dir", tmp_path / "file")
+    assert (result.returncode, "--run-dir" in result.stderr, "Traceback" in result.stderr) == (10, True, False)
+
+
 def test_one_site_alone_has_its_own_samples_and_stop_criteria_count(tmp_path: Path) -> None:
     stop = "spec.stopCriteria=[{metric: AUC, operator: GreaterOrEqual, value: '0.1', patience: 2}]"
     words = ("train", MINIMAL, "--site", "site-1", "--run-dir", tmp_path / "run", "--output", "json")

@@ -41,7 +41,7 @@ class Manifest:
         return self.lines.get(path, 1)
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """The safe loader without dates: Kubernetes has none, JSON neither."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - pyyaml's own attribute
@@ -58,7 +58,7 @@ def read(text: str) -> Manifest:
     """
     if len(text.encode()) > MAX_BYTES:
         raise _refused("", f"the manifest is larger than {MAX_BYTES} bytes")
-    loader = _Loader(text)
+    loader = Loader(text)
     try:
         reader = _Reader(loader)
         value = reader.document()
@@ -74,7 +74,7 @@ def read(text: str) -> Manifest:
 class _Reader:
     """Turns the nodes of one document into plain data; collects lines and problems on the way."""
 
-    def __init__(self, loader: _Loader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._nodes = 0
         self.lines: dict[str, int] = {}

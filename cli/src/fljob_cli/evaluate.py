@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from fljob_runtime.parameters import ModelState
     from fljob_runtime.training.local import LocalTrainer
 
-_RANGE = re.compile(r"(\d*)\.\.(\d*)|(\d+)")
+_RANGE = re.compile(r"(\d{0,9})\.\.(\d{0,9})|(\d{1,9})")
+_TOLD = 8  # rounds that are not there
 Metrics = dict[str, float]
 
 
@@ -113,7 +115,10 @@ def find_models(source: Path, manifest: Path | None, settings: Sequence[str]) ->
 
     if (source / record.FILE_NAME).is_file():
         run = record.read(source)
-        job = manifests.parse(run.manifest) if manifest is None else manifests.load(manifest, settings)
+        if manifest is None:
+            job = manifests.of_run(run.manifest, settings, source)
+        else:
+            job = manifests.load(manifest, settings)
         if (source / EPOCHS).is_dir():
             models = {n: partial(read_model, source / EPOCHS / str(n)) for n in kept_epochs(source)}
             return Kept(job, run.data, models)
@@ -173,10 +178,10 @@ def choose(wanted: str, kept: Sequence[int], source: Path) -> list[int]:
     low, high, one = found.groups()
     first, last = int(one or low or kept[0]), int(one or high or kept[-1])
     chosen = [number for number in kept if first <= number <= last]
-    asked = {first, last} | (set(range(first, last + 1)) if one or (low and high) else set())
-    absent = sorted(asked - set(chosen))
+    asked = range(first, last + 1) if one or (low and high) else sorted({first, last})
+    absent = list(islice((number for number in asked if number not in chosen), _TOLD + 1))  # of perhaps 10^9
     if absent or not chosen:
-        numbers = ", ".join(map(str, absent[:8])) + (" …" if len(absent) > 8 else "")
+        numbers = ", ".join(map(str, absent[:_TOLD])) + (" …" if len(absent) > _TOLD else "")
         raise CliError(
             f"--rounds {wanted}: not kept: {numbers or 'none is in this range'}; kept are {', '.join(map(str, kept))}",
             code=ExitCode.BAD_DATA,

@@ -1,7 +1,7 @@
 """From a manifest file and `--set` to a checked FLJob.
 
-Called by `run`, `validate`, `render` and `submit`, so that all of them judge alike; the judging itself is
-`fljob_api.validation`, the same that the operator asks.
+Called by `run`, `train`, `evaluate`, `validate`, `render` and `submit`, so that all of them judge alike; the judging
+itself is `fljob_api.validation`, the same that the operator asks.
 """
 
 from __future__ import annotations
@@ -39,6 +39,16 @@ def load_value(path: Path, settings: Sequence[str] = (), *, in_cluster: bool = F
     if problems:
         raise InputError(str(path), [_placed(problem, manifest) for problem in problems])
     return value
+
+
+def of_run(value: dict[str, Any], settings: Sequence[str], run: Path) -> FLJob:
+    """Return the FLJob that a run kept, with fields changed; raises InputError with every fault."""
+    if not settings:
+        return parse(value)
+    changed = apply_overrides(value, settings)
+    if problems := validate(changed):
+        raise InputError(str(run), problems)
+    return parse(changed)
 
 
 def parse(value: dict[str, Any]) -> FLJob:

@@ -18,12 +18,14 @@ import yaml
 from pydantic import BaseModel
 
 from fljob_api.fljob import FLJob
+from fljob_api.manifest import Loader
 from fljob_api.problems import Problem
 from fljob_cli.errors import InputError
 
 _STEP = re.compile(r"(?P<key>[^.\[\]=]+)|\[(?P<item>[^\]]+)\]|(?P<dot>\.)")
 _SETTABLE_METADATA = ("name", "namespace", "labels", "annotations")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
+_DIGITS = 20  # of a whole number; a longer one is left to the check of the field
 
 
 @dataclass(frozen=True)
@@ -187,12 +189,12 @@ def _value(annotation: Any, text: str, here: str) -> Any:  # noqa: ANN401 - raw 
     plain = {m for m in origins if isinstance(m, type)}
     structured = any(m in (list, dict) or issubclass(m, BaseModel) for m in plain)
     if str in plain and int in plain:
-        return int(text) if _INTEGER.fullmatch(text) else text
+        return int(text) if _INTEGER.fullmatch(text) and len(text) < _DIGITS else text
     if not structured and not plain & {int, bool, float}:
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, Loader)  # noqa: S506 - it is a safe one
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a whole number of more digits than Python reads
         raise _RefusedError(here, f"cannot read `{text}` as YAML: {error}") from error
 
 

@@ -186,7 +186,10 @@ def choose_run_dir(run_dir: Path | None, job: FLJob, *, resume: bool) -> Path:
         )
     if resume and not there:
         raise CliError(f"--run-dir {run_dir}: no run to go on with", hint="leave --resume away to begin one")
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CliError(f"--run-dir {run_dir}: {error.strerror}", hint="choose another folder") from error
     return run_dir
 
 

@@ -81,6 +81,8 @@ def train_alone(request: Request) -> int:
         _load(training, run_dir / _STATE)
         start = replace(start, rounds=start.rounds[: training.epoch])
     console = Console(stderr=request.json_output, highlight=False)
+    if job.spec.strategy.inner_steps:
+        console.print("spec.strategy.innerSteps is for federated rounds: here a round is a whole epoch", style="yellow")
     watch = Watch(request.watched, training, console)
     with closing(watch):
         run = _Run(job, training, start, run_dir, request, console, watch)
@@ -167,6 +169,9 @@ class _Run:
         state, why = "Succeeded", self._criterion()
         try:
             with data_faults(), self._signals():
+                if not (self.training.epoch or self.training.batch):
+                    pooled_state.save(self.training, self.run_dir / _STATE)
+                self._write(begin)
                 while self.training.epoch < epochs and not why:
                     if not self._epoch(epochs):
                         pooled_state.save(self.training, self.run_dir / _STATE)
@@ -202,8 +207,8 @@ class _Run:
         self._show(entry, epochs)
         self.watch.evaluated(metrics)
         self._keep(entry)
-        pooled_state.save(self.training, self.run_dir / _STATE)
         record.write(self.record, self.run_dir)
+        pooled_state.save(self.training, self.run_dir / _STATE)  # last: what the record has beyond it is trained anew
         return True
 
     @property

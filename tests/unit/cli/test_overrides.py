@@ -94,6 +94,16 @@ def test_a_map_key_with_dots_goes_in_brackets() -> None:
     assert spec["trainers"][0]["nodeSelector"] == {"kubernetes.io/hostname": "n1"}
 
 
+def test_a_date_is_text_as_in_a_manifest() -> None:
+    assert apply_overrides(manifest(), ["metadata.annotations={made: 2026-01-01}"])["metadata"]["annotations"] == {
+        "made": "2026-01-01"
+    }
+
+
+def test_a_whole_number_without_end_is_refused() -> None:
+    assert "cannot read `9999" in refusal(f"spec.rounds={'9' * 5000}")
+
+
 def test_an_unknown_key_is_refused_with_a_suggestion() -> None:
     assert refusal("spec.roundz=3") == "spec.roundz: unknown key `roundz`. Did you mean `rounds`?"
 

@@ -119,6 +119,15 @@ class DyadicHistogram:
         """Return the share of positives that score logit 0 or more; NaN without positives."""
         return _share(self.positives[self.cells >= 0].sum(), self.positives.sum())
 
+    def f1(self) -> float:
+        """Return 2 TP / (2 TP + FP + FN) of scores of logit 0 and more: 0 where none is right, NaN where none is there.
+
+        Their harmonic mean where precision and recall are numbers (van Rijsbergen 1979).
+        """
+        above = self.cells >= 0
+        called = (self.positives + self.negatives)[above].sum()
+        return _share(2 * self.positives[above].sum(), called + self.positives.sum())
+
     def average_precision(self) -> float:
         """Return the mean, over positives, of the precision at each one's score; those within a cell count as equal."""
         positives = self.positives[::-1].astype(np.float64)

@@ -116,7 +116,6 @@ class MetricSums:
         """Return the ratios."""
         clicks, h = int(self.histogram.positives.sum() + self.histogram.negatives.sum()), self.histogram
         right = self.num_correct if self.num_classified else h.num_right()
-        precision, recall = h.precision(), h.recall()
         return Metrics(
             loss=self.mean_loss,
             auc=h.auc(),
@@ -127,9 +126,9 @@ class MetricSums:
             predicted_ctr=_ratio(self.predicted, clicks),
             copc=_ratio(self.actual, self.predicted),
             bucket_error=_bucket_error(h),
-            precision=precision,
-            recall=recall,
-            f1=_ratio(2.0 * precision * recall, precision + recall),
+            precision=h.precision(),
+            recall=h.recall(),
+            f1=h.f1(),
             average_precision=h.average_precision(),
             accuracy=_ratio(right, self.num_classified or clicks),
             hit_rate_at_10=self.ranked.hit_rate(10),

@@ -65,7 +65,9 @@ class Board:
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left, and end."""
+        """Write what is left, of a training that was stopped within an epoch, and end."""
+        if self._count:
+            self._point()
         self._writer.close()
 
     @property

@@ -151,6 +151,17 @@ def test_decisions_at_logit_zero_by_hand() -> None:
     assert counted.num_right() == 3
 
 
+@pytest.mark.parametrize(
+    ("logits", "labels", "f1"),
+    [([1, 1, -1], [0, 0, 1], 0.0), ([-1, -1], [1, 1], 0.0), ([1, 1, -1], [1, 0, 1], 0.5), ([-1], [0], np.nan)],
+)
+def test_f1_is_0_where_no_decision_is_right_and_undefined_where_there_is_none(
+    logits: list[int], labels: list[int], f1: float
+) -> None:
+    histogram = DyadicHistogram.of(np.array(logits, np.float32), np.array(labels, np.float32))
+    assert histogram.f1() == pytest.approx(f1, nan_ok=True)
+
+
 def test_average_precision_by_hand() -> None:
     logits, labels = np.array([3.0, 2.0, 1.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0])
     assert DyadicHistogram.of(logits, labels).average_precision() == pytest.approx((1.0 + 2 / 3) / 2)
