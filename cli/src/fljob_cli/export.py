@@ -139,9 +139,13 @@ def predict(folder: Path, source: Path, out: Path, *, top: int) -> None:
     model = open_exported(folder)
     try:
         columns = read_rows(source, model.feeds)
-        write_rows(out, results(model, columns, top=top))
+        found = results(model, columns, top=top)
     except (FeedError, TableError) as error:
         raise CliError(f"{source}: {error}", code=ExitCode.BAD_DATA) from error
+    try:
+        write_rows(out, found)
+    except TableError as error:
+        raise CliError(str(error), code=ExitCode.BAD_DATA) from error
     sys.stderr.write(f"{len(next(iter(columns.values())))} rows scored: {out}\n")
 
 

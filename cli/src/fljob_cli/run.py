@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -26,6 +24,7 @@ from fljob_cli import manifests, record, sites
 from fljob_cli.display import Rounds, decimal, duration
 from fljob_cli.errors import CliError
 from fljob_cli.faults import data_faults
+from fljob_cli.interrupts import sigterm_interrupts
 from fljob_cli.pooled import Pooled
 from fljob_cli.record import INTERRUPTED, Record, choose_run_dir, first_record
 from fljob_cli.report.page import write_report
@@ -57,7 +56,7 @@ def run_job(request: Request) -> int:
     console = Console(stderr=request.json_output, highlight=False)
     former = record.read(run_dir) if request.resume else None
     follower = _Follower(first_record(manifest, data, former), run_dir)
-    with _sigterm_interrupts(), ExitStack() as stack:
+    with sigterm_interrupts(), ExitStack() as stack:
         pooled = Pooled(job, data, run_dir) if request.compare_pooled else None
         stack.callback(pooled.stop if pooled else lambda: None)
         _train(job, data, follower, console=console, pooled=pooled)
@@ -197,17 +196,3 @@ def _again(request: Request, run_dir: Path) -> str:
         words += ["--data-root", str(request.data_root)]
     words += ["--compare-pooled"] * request.compare_pooled
     return shlex.join([*words, "--run-dir", str(run_dir), "--resume"])
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM stop a run as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

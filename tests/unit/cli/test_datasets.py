@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
@@ -71,3 +73,34 @@ def test_a_parameter_out_of_its_limits_is_named_as_its_option(tmp_path: Path) ->
         generate_synthetic(tmp_path, sites=1, seed=0, parameters={"users_per_site": 0})
     with pytest.raises(CliError, match="--side 1025: Input should be less than or equal to 1024"):
         generate_pictures(tmp_path, sites=1, seed=0, parameters={"side": 1025})
+
+
+def test_a_command_of_an_import_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("user,click\n", encoding="utf-8")
+    mark = tmp_path / "pid"
+    command = [
+        "data",
+        "import",
+        "table",
+        "--source",
+        str(tmp_path / "rows"),
+        "--out",
+        str(tmp_path / "out"),
+        "--label",
+        "click",
+    ]
+    pipe = f"sh -c 'echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 60'"
+    process = subprocess.Popen([sys.executable, "-m", "fljob_cli", *command, "--ids", "user", "--pipe", pipe])
+    try:
+        until = time.monotonic() + 60
+        while not mark.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
+        child = int(mark.read_text())
+        process.terminate()
+        code = process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    assert code == 130  # as after Ctrl-C
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

@@ -40,7 +40,12 @@ def describe_folder(folder: Path) -> tuple[SiteDescription, ...]:
     folders = [folder] if (folder / MANIFEST).exists() else sorted(p.parent for p in folder.glob(f"[!.]*/{MANIFEST}"))
     if not folders:
         raise DataError(folder, f"neither a site's folder nor a folder of such (no {MANIFEST})")
-    return tuple(_describe(site) for site in folders)
+    sites = tuple(_describe(site) for site in folders)
+    wanted = _names(sites[0].manifest)
+    for path, site in zip(folders, sites, strict=True):
+        if (names := _names(site.manifest)) != wanted:
+            raise DataError(path, f"has {names}, but {folders[0]} has {wanted}: describe them apart")
+    return sites
 
 
 def overlaps(sites: Sequence[SiteDescription]) -> tuple[Overlap, ...]:
@@ -59,6 +64,12 @@ def label_distance(sites: Sequence[SiteDescription]) -> tuple[float, ...]:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     of_all = counts.sum(0) / max(counts.sum(), 1)
     return tuple((0.5 * np.abs(shares - of_all).sum(1)).tolist())
+
+
+def _names(manifest: SiteManifest) -> str:
+    """Return the columns that sites of one job have in common, in words."""
+    kinds = {"ids": manifest.ids, "numbers": manifest.features, "sequences": manifest.sequences}
+    return ", ".join(f"{kind} {sorted(names)}" for kind, names in kinds.items() if names) or "no columns"
 
 
 def _describe(folder: Path) -> SiteDescription:

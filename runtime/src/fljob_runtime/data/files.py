@@ -37,7 +37,9 @@ class FilesParameters(ParametersModel):
         min_length=1, description="Columns of ids and how many there are at all sites: user=6040,item=3706."
     )
     numbers: str = Field("", description="Columns of numbers, comma-separated.")
-    files: str = Field("*", min_length=1, description="Names in the site's folder, with * and ?.")
+    files: str = Field(
+        "*", min_length=1, description="Names in the site's folder, with * and ?; by * none that begins with _."
+    )
     split: bool = Field(False, description="Every site's folder has all files, and each site reads its share of them.")
     reader: Reader = Reader.MEMORY
     ahead: int = Field(2, ge=1, le=64, description="Files that are read ahead of their use.")
@@ -77,8 +79,9 @@ def share(items: Sequence[T], index: int, count: int) -> list[T]:
 def _paths(folder: Path, parameters: FilesParameters, request: OpenRequest) -> list[Path]:
     if "/" in parameters.files:
         raise DataError(_at("files"), f"{parameters.files!r} leaves the site's folder; name files in it")
+    others = (".", "_") if parameters.files == "*" else "."  # Spark and its like leave marks such as _SUCCESS
     try:
-        every = sorted(p for p in folder.glob(parameters.files) if p.is_file() and not p.name.startswith("."))
+        every = sorted(p for p in folder.glob(parameters.files) if p.is_file() and not p.name.startswith(others))
     except (OSError, ValueError) as error:
         raise DataError(folder, f"files {parameters.files!r}: {error}") from error
     mine = share(every, request.index, request.num_sites) if parameters.split else every

@@ -79,6 +79,8 @@ class SourceTable:
     def ids_below(self, name: str, size: int) -> NDArray[np.int64]:
         """Return ids that are numbers from 0 to size - 1 already, int64 [N]; raises DataError."""
         values = self.column(name)
+        if not len(values):  # CSV without rows has no type
+            return np.empty(0, np.int64)
         if not pa.types.is_integer(values.type):
             problem = f"type {values.type}; ids are whole numbers here (`fljob data import table` numbers others)"
             raise DataError(self.path, problem, column=name)
@@ -108,7 +110,7 @@ class SourceTable:
 
     def _numeric(self, name: str) -> pa.ChunkedArray:
         values = self.column(name)
-        if pa.types.is_boolean(values.type):
+        if pa.types.is_boolean(values.type) or pa.types.is_null(values.type):  # null: without rows
             return values.cast(pa.int8())
         if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
             raise DataError(self.path, f"type {values.type}; numbers are needed", column=name)
@@ -214,8 +216,9 @@ def read_file(path: Path, columns: Sequence[str], numbers: Sequence[str], pipe: 
 def _paths(folder: Path, pipe: Pipe | None) -> list[Path]:
     """Return the files of a folder that are to be read; raises DataError where one cannot be."""
     found = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    paths = [p for p in found if (p.is_file() if pipe else p.suffix in _KINDS)]
-    for path in found:  # Spark and its like leave marks such as _SUCCESS
+    # Spark and its like leave marks such as _SUCCESS
+    paths = [p for p in found if (p.is_file() and not p.name.startswith("_") if pipe else p.suffix in _KINDS)]
+    for path in found:
         if path not in paths and path.is_file() and not path.name.startswith("_"):
             raise DataError(path, f"is not read, as its name does not end in {', '.join(_KINDS)}: put it elsewhere")
     if not paths:
@@ -256,6 +259,8 @@ def _read(path: Path, shown: Path | str, types: Mapping[str, pa.DataType | None]
         missing = [name for name in types if name not in names]
         if missing:
             raise DataError(shown, f"no such column; there are {names}", column=missing[0])
+        if twice := [name for name in types if names.count(name) > 1]:
+            raise DataError(shown, f"is there {names.count(twice[0])} times", column=twice[0])
         if path.suffix == ".parquet":
             return pq.read_table(path, columns=list(types))
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:

@@ -118,6 +118,8 @@ def check_plan(plan: TableImport) -> None:
         raise DataError("--partition", f"no partition {plan.partition!r}; there are {', '.join(PARTITIONS)}")
     if plan.partition == "column" and not plan.column:
         raise DataError("--partition column", "say with --column which one names the site")
+    if plan.partition == "column" and plan.unit:
+        raise DataError("--unit", "with --partition column the column alone says where a row goes: leave one away")
     if not plan.ids:
         raise DataError("--ids", "name at least one column of ids")
     if taken := [name for name in (*plan.ids, *plan.features) if name in RESERVED]:

@@ -10,11 +10,13 @@ Called by the command line. What a folder holds, without torch, is `served`. Rai
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from fljob_runtime.schema import IdSequence, Schema
 from fljob_runtime.serving.graph import ServingGraph, examples
 from fljob_runtime.serving.onnx_session import needed, open_session
 from fljob_runtime.serving.rows import UNKNOWN, keyed_as, with_rows
-from fljob_runtime.serving.served import FILES, IDS, SIGNATURE, Exported, Format, Run, open_folder
+from fljob_runtime.serving.served import FILES, IDS, SIGNATURE, Exported, ExportError, Format, Run, open_folder
 
 
 def write(
@@ -50,12 +52,13 @@ def write(
         "rowMaps": [{"column": name, "rows": len(known), "unknownIds": UNKNOWN} for name, known in ids.items()],
     }
     folder.mkdir(parents=True, exist_ok=True)
+    if form is not Format.SAFETENSORS:
+        _write_program(folder / FILES[form], form, graph)
     if ids:
         write_safetensors(folder / IDS, [Tensor(n, k.shape, partial(np.asarray, k), I64) for n, k in ids.items()], {})
     if form is Format.SAFETENSORS:
         write_model(folder, state_tensors(layout, state), signature)
         return
-    _write_program(folder / FILES[form], form, graph)
     write_atomically(folder / SIGNATURE, lambda file: file.write(json.dumps(signature, sort_keys=True).encode()))
 
 
@@ -70,18 +73,30 @@ def _write_program(path: Path, form: Format, graph: ServingGraph) -> None:
             graph, examples(graph.feeds), dynamic_shapes={"columns": tuple({0: batch} for _ in graph.feeds)}
         )
         if form is Format.TORCH_EXPORT:
-            torch.export.save(program, path)
+            write_atomically(path, partial(torch.export.save, program))
             return
-        torch.onnx.export(
-            program,
-            (),
-            path,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=[feed.name for feed in graph.feeds],
-            output_names=[graph.target],
-        )
+        _write_onnx(path, program, graph)
+
+
+def _write_onnx(path: Path, program: torch.export.ExportedProgram, graph: ServingGraph) -> None:
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            torch.onnx.export(
+                program,
+                (),
+                Path(scratch) / path.name,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=[feed.name for feed in graph.feeds],
+                output_names=[graph.target],
+            )
+            for made in sorted(
+                Path(scratch).iterdir(), reverse=True
+            ):  # values of a great model, in a file of their own
+                made.replace(path.parent / made.name)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def read(folder: Path) -> Exported:
@@ -106,9 +121,16 @@ def _made(path: Path, told: Mapping[str, Any]) -> Run:
 
 
 def _program(path: Path, _told: Mapping[str, Any]) -> Run:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of what it does itself
-        return _of_module(torch.export.load(path).module())
+    former = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # torch logs the traceback of what it raises
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what it does itself
+            return _of_module(torch.export.load(path).module())
+    except Exception as error:  # of any type, by what is damaged
+        raise ExportError(f"{path}: torch cannot open it ({error}); export it anew") from error
+    finally:
+        logging.disable(former)
 
 
 def _of_module(module: torch.nn.Module) -> Run:

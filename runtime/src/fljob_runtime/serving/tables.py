@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
+from fljob_runtime.checkpoints.files import write_atomically
+from fljob_runtime.errors import CheckpointError
 from fljob_runtime.serving.feeds import Columns, Feed, arrays
 from fljob_runtime.serving.served import Exported, best, finite
 
@@ -30,11 +32,11 @@ def read_rows(path: Path, feeds: Sequence[Feed]) -> dict[str, np.ndarray]:
     """Return the columns that a model reads; others in the file are left alone. Raises TableError or FeedError."""
     _check_suffix(path)
     try:
-        table = _read(path)
+        names, table = _read(path, [feed.name for feed in feeds])
     except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
         raise TableError(f"cannot be read: {error}"[:300]) from error
-    if missing := [feed.name for feed in feeds if feed.name not in table]:
-        raise TableError(f"no column {', '.join(missing)}; the file has {', '.join(table)}"[:300])
+    if missing := [feed.name for feed in feeds if feed.name not in names]:
+        raise TableError(f"no column {', '.join(missing)}; the file has {', '.join(names)}"[:300])
     rows = {feed.name: _parsed(feed, table[feed.name]) for feed in feeds}
     return arrays(feeds, rows, max_rows=MAX_ROWS)
 
@@ -55,18 +57,23 @@ def results(model: Exported, columns: Columns, *, top: int) -> dict[str, list[An
 
 
 def write_rows(path: Path, columns: Mapping[str, list[Any]]) -> None:
-    """Write columns of equally many rows; raises TableError."""
+    """Write columns of equally many rows, all or none; raises TableError."""
     _check_suffix(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(file: BinaryIO) -> None:
         if path.suffix == ".parquet":
-            papq.write_table(pa.table(dict(columns)), path)
+            papq.write_table(pa.table(dict(columns)), file)
         elif path.suffix == ".csv":
-            pacsv.write_csv(pa.table({name: list(map(_cell, rows)) for name, rows in columns.items()}), path)
+            pacsv.write_csv(pa.table({name: list(map(_cell, rows)) for name, rows in columns.items()}), file)
         else:
-            rows = zip(*columns.values(), strict=True)
-            path.write_text("".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows), "utf-8")
-    except (OSError, pa.ArrowException) as error:
+            for row in zip(*columns.values(), strict=True):
+                file.write(json.dumps(dict(zip(columns, row, strict=True))).encode() + b"\n")
+
+    try:
+        write_atomically(path, write)
+    except CheckpointError as error:
+        raise TableError(f"{path} cannot be written: {error.__cause__}") from error  # no word of checkpoints
+    except pa.ArrowException as error:
         raise TableError(f"{path} cannot be written: {error}") from error
 
 
@@ -75,16 +82,30 @@ def _check_suffix(path: Path) -> None:
         raise TableError(f"{path.name}: must end in {', '.join(SUFFIXES)}")
 
 
-def _read(path: Path) -> dict[str, list[Any]]:
+def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
+    """Return the names of all columns, and those that are wanted and there; raises ValueError and what a reader does.
+
+    No other one is made into Python's values: of some types, such as times in nanoseconds, it cannot be.
+    """
     if path.suffix == ".parquet":
-        return dict(papq.read_table(path).to_pydict())
+        file = papq.ParquetDataset(path)
+        names = list(file.schema.names)
+        return names, dict(file.read(columns=_once(names, wanted)).to_pydict())
     if path.suffix == ".csv":
-        return dict(pacsv.read_csv(path).to_pydict())
+        table = pacsv.read_csv(path)
+        return table.column_names, dict(table.select(_once(table.column_names, wanted)).to_pydict())
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("each line must be a JSON object")
     names = list(rows[0]) if rows else []
-    return {name: [row.get(name) for row in rows] for name in names}
+    return names, {name: [row.get(name) for row in rows] for name in _once(names, wanted)}
+
+
+def _once(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return the wanted names that are there; raises ValueError for one that is there more than once."""
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise ValueError(f"column {twice[0]} is there {names.count(twice[0])} times")
+    return [name for name in wanted if name in names]
 
 
 def _parsed(feed: Feed, rows: list[Any]) -> list[Any]:

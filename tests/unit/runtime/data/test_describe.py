@@ -109,6 +109,20 @@ def test_a_damaged_site_is_told_rather_than_described(tmp_path: Path) -> None:
         describe_folder(tmp_path)
 
 
+@pytest.mark.parametrize("lacking", ["ids", "features"])
+def test_sites_with_other_columns_are_not_described_together(tmp_path: Path, lacking: str) -> None:
+    manifest, tables = site()
+    price = {"price": np.zeros(2, np.float32)}
+    whole = replace(manifest, features=("price",)), SiteTables({**tables.train, **price}, {**tables.test, **price})
+    other = site()
+    if lacking == "ids":
+        train, test = ({name: c for name, c in t.items() if name != "item"} for t in (whole[1].train, whole[1].test))
+        other = replace(whole[0], ids={"user": 2}, num_site_ids={"user": 2}), SiteTables(train, test)
+    write_sites(tmp_path, {"site-0": whole, "site-1": whole, "site-2": other})
+    with pytest.raises(DataError, match=r"site-2: has ids \['.*, but .*site-0 has ids \['item', 'user'\], numbers"):
+        describe_folder(tmp_path)
+
+
 def test_a_folder_without_sites_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither a site's folder nor a folder of such"):
         describe_folder(tmp_path)

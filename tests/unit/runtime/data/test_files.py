@@ -60,6 +60,18 @@ def test_only_files_of_the_name_are_read(folder: Path) -> None:
     assert prices(opened(folder, files="part-[01].csv")) == list(range(20))
 
 
+def test_marks_of_other_programs_are_left_alone_unless_they_are_named(folder: Path) -> None:
+    (folder / "_SUCCESS").touch()
+    assert prices(opened(folder)) == list(range(100))
+    with pytest.raises(DataError, match="_SUCCESS: cannot tell what it is"):
+        opened(folder, files="_*")
+
+
+def test_a_file_without_rows_is_no_fault_beside_others(folder: Path) -> None:
+    (folder / "part-5.csv").write_text("click,user,item,price\n", encoding="utf-8")
+    assert len(prices(opened(folder))) == 90
+
+
 def test_a_manifests_command_is_not_run_unless_its_user_allows_it(folder: Path) -> None:
     with pytest.raises(
         DataError, match=r"parameters\.pipe: a manifest may not run commands: `fljob train --allow-pipe`"

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fljob_runtime.data.errors import DataError
+from fljob_runtime.data.pipes import Pipe
 from fljob_runtime.data.table_files import SourceTable, read_file, read_source
 
 
@@ -129,6 +130,22 @@ def test_ids_that_are_numbered_already_are_numbers(tmp_path: Path) -> None:
     assert source.ids_below("id", 10).tolist() == [7, 3]
 
 
+def test_a_file_without_rows_has_no_ids_and_no_numbers(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": pa.nulls(0), "price": pa.nulls(0)}), tmp_path / "b.parquet")
+    for path in (csv(tmp_path / "a.csv", []), tmp_path / "b.parquet"):
+        source = read_file(path, ["id"], ["price"])
+        assert (source.ids_below("id", 10).dtype.name, source.ids_below("id", 10).size) == ("int64", 0)
+        assert source.numbers("price").size == 0
+
+
+@pytest.mark.parametrize("wanted", ["id", "price"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, wanted: str) -> None:
+    path = csv(tmp_path / "a.csv", ["1,2,3,4"], f"id,{wanted},price,other")
+    with pytest.raises(DataError, match=rf"a\.csv, column {wanted}: is there 2 times"):
+        read_source(path, ["id"], ["price"])
+    assert read_source(csv(path, ["1,2,3,4"], "id,other,price,other"), ["id"], ["price"]).num_rows == 1
+
+
 @pytest.mark.parametrize("name", ["b.csv.gz", "c.CSV", "README"])
 def test_a_file_of_a_folder_that_is_not_read_is_named(tmp_path: Path, name: str) -> None:
     csv(tmp_path / "a.csv", ["7,1"])
@@ -142,6 +159,12 @@ def test_hidden_files_and_marks_of_other_programs_are_left_alone(tmp_path: Path)
     for name in ("_SUCCESS", ".DS_Store", "._a.csv"):
         (tmp_path / name).write_bytes(b"\x00\x05")
     assert read_source(tmp_path, ["id"], ["price"]).num_rows == 1
+
+
+def test_marks_of_other_programs_are_not_given_to_a_command(tmp_path: Path) -> None:
+    csv(tmp_path / "part-0", ["7,1"])
+    (tmp_path / "_SUCCESS").touch()
+    assert read_source(tmp_path, ["id"], ["price"], Pipe(("cat",))).num_rows == 1
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,10 @@ def test_a_malformed_row_is_named(tmp_path: Path, old: str, new: str, where: str
         ({"ids": ("label",)}, r"is a name of ours"),
         ({"partition": "zip"}, r"--partition: no partition 'zip'; there are column, equal, dirichlet, quantity"),
         ({"partition": "column"}, r"say with --column which one names the site"),
+        (
+            {"partition": "column", "column": "shop", "unit": "user"},
+            r"--unit: with --partition column the column alone",
+        ),
         ({"partition": "column", "column": "price"}, r"ids are whole numbers or text"),
         ({"test_share": 0.0}, r"--test-share: 0\.0 is not between 0 and 1"),
         ({"num_sites": 41}, r"40 units cannot be spread over 41 sites"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,14 @@ from torch import Tensor, nn
 from unit.runtime.training.tiny import TinyData, make_model_of
 
 from fljob_runtime.checkpoints.model import SIGNATURE, signature
+from fljob_runtime.errors import CheckpointError
 from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.models.sequences import SequenceModel
 from fljob_runtime.models.tasks import Classes
 from fljob_runtime.parameters import ModelState, RowSet
 from fljob_runtime.schema import PADDING, IdSequence, Schema
 from fljob_runtime.serving.exported import read, write
-from fljob_runtime.serving.served import Exported, ExportError, Format
+from fljob_runtime.serving.served import FILES, Exported, ExportError, Format
 
 ALL = [Format.SAFETENSORS, Format.TORCH_EXPORT, pytest.param(Format.ONNX, marks=pytest.mark.onnx)]
 PROGRAMS = ALL[1:]
@@ -122,3 +126,34 @@ def test_what_is_no_exported_model_is_refused(tmp_path: Path, text: str) -> None
     (tmp_path / SIGNATURE).write_text(text)
     with pytest.raises(ExportError, match="not an exported model"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"text", b"half", b"PK\x05\x06" + bytes(18)])
+def test_a_damaged_program_is_named_and_torch_does_not_log(
+    tmp_path: Path, damaged: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    ncf(tmp_path, Format.TORCH_EXPORT)
+    path = tmp_path / FILES[Format.TORCH_EXPORT]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damaged == b"half" else damaged)
+    caplog.clear()
+    with pytest.raises(ExportError, match=r"model\.pt2: torch cannot open it \(.*\); export it anew"):
+        read(tmp_path)
+    assert caplog.records == []
+    assert logging.getLogger("torch.export").isEnabledFor(logging.WARNING)
+
+
+@pytest.mark.parametrize("form", PROGRAMS)
+def test_a_program_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_program: object, place: Any, *_: Any, **__: Any) -> None:
+        with open(place, "wb") if isinstance(place, Path) else nullcontext(place) as file:  # noqa: PTH123 - either
+            file.write(b"a part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    monkeypatch.setattr(torch.onnx, "export", lambda program, _, place, **__: full(program, place))
+    with pytest.raises((ExportError, CheckpointError), match="No space left on device"):
+        ncf(tmp_path, form)
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,32 @@ def test_examples_are_read_from_each_format(tmp_path: Path, name: str) -> None:
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no column price; the file has user, items, other"):
         read_rows(write_file(tmp_path, "in.csv"), (Feed("price"),))
+
+
+def twice(path: Path, name: str) -> Path:
+    """Write columns user, `name`, items of one row."""
+    if path.suffix == ".csv":
+        path.write_text(f"user,{name},items,other\n1,2,3,4\n")
+    else:
+        papq.write_table(pa.table([[1], [2], [[3]], [4]], names=["user", name, "items", "other"]), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TableError, match="cannot be read: column user is there 2 times"):
+        read_rows(twice(tmp_path / name, "user"), FEEDS)
+    assert read_rows(twice(tmp_path / name, "other"), FEEDS)["user"].tolist() == [1]
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.parquet"])
+def test_columns_that_a_model_does_not_read_may_be_of_any_type(tmp_path: Path, name: str) -> None:
+    if name == "in.csv":
+        (tmp_path / name).write_text("user,at\n1,2024-01-01 00:00:00.000000001\n")
+    else:
+        times = pa.array([1_700_000_000_000_000_001], pa.timestamp("ns"))
+        papq.write_table(pa.table({"user": [1], "at": times}), tmp_path / name)
+    assert read_rows(tmp_path / name, FEEDS[:1])["user"].tolist() == [1]
 
 
 def test_a_value_that_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -85,3 +112,18 @@ def test_a_row_whose_output_is_not_finite_is_named(target: str) -> None:
 def test_results_are_lines_of_json(tmp_path: Path) -> None:
     write_rows(tmp_path / "out.jsonl", {"probability": [0.5, 0.25]})
     assert (tmp_path / "out.jsonl").read_text() == '{"probability": 0.5}\n{"probability": 0.25}\n'
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_results_are_written_whole_or_not_at_all(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / f"out.{kind}"
+    write_rows(out, {"probability": [0.5, 0.25]})
+    before = out.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # fails as on a full disk
+    try:
+        with pytest.raises(TableError, match=rf"out\.{kind} cannot be written: .*File too large"):
+            write_rows(out, {"probability": [n / 7 for n in range(100_000)]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [(path, path.read_bytes()) for path in tmp_path.iterdir()] == [(out, before)]
