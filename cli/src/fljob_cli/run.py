@@ -58,6 +58,8 @@ def run_job(request: Request) -> int:
     follower = _Follower(first_record(manifest, data, former), run_dir)
     with sigterm_interrupts(), ExitStack() as stack:
         pooled = Pooled(job, data, run_dir) if request.compare_pooled else None
+        if pooled and job.spec.strategy.inner_steps:
+            console.print("pooled training does whole epochs, however many innerSteps a round has", style="yellow")
         stack.callback(pooled.stop if pooled else lambda: None)
         _train(job, data, follower, console=console, pooled=pooled)
         if pooled is not None and follower.record.state == "Succeeded":

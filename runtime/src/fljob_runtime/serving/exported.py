@@ -91,9 +91,8 @@ def _write_onnx(path: Path, program: torch.export.ExportedProgram, graph: Servin
                 input_names=[feed.name for feed in graph.feeds],
                 output_names=[graph.target],
             )
-            for made in sorted(
-                Path(scratch).iterdir(), reverse=True
-            ):  # values of a great model, in a file of their own
+            # The values of a great model are in a file of their own, which goes first.
+            for made in sorted(Path(scratch).iterdir(), reverse=True):
                 made.replace(path.parent / made.name)
     except OSError as error:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
