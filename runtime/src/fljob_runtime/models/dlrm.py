@@ -136,20 +136,20 @@ class Dlrm(RecommenderModel):
 
     def interactions(self, batch: Batch) -> Tensor:
         """Return what the top tower reads: [B, pairs + D] or [B, F · D]."""
-        vectors = [self._vector(name, batch) for name in self.ids]  # I of [B, D]
+        tables = cast(Mapping[str, ColumnTable], self.embeddings)  # looked up once, not for each column
+        vectors = [self._vector(name, tables[name].rows(batch, name), batch) for name in self.ids]  # I of [B, D]
         dense = []
         if self.numbers:
             dense = [self.bottom(torch.stack([batch[name] for name in self.numbers], 1))]  # [B, D]
-        stacked = torch.stack([*dense, *vectors], 1)  # [B, F, D]
         if self.pairs is None:
-            return stacked.flatten(1)
+            return torch.cat([*dense, *vectors], 1)
+        stacked = torch.stack([*dense, *vectors], 1)  # [B, F, D]
         products = (stacked @ stacked.transpose(1, 2)).flatten(1)  # [B, F · F]
         chosen = products.gather(1, self.pairs.expand(products.shape[0], -1))  # quicker backward than an index
         return torch.cat([*dense, chosen], 1)
 
-    def _vector(self, name: str, batch: Batch) -> Tensor:
-        """Return a column's vectors, those of a bag pooled: [B, D]."""
-        rows = self._table(name).rows(batch, name)
+    def _vector(self, name: str, rows: Tensor, batch: Batch) -> Tensor:
+        """Return a column's vectors, those of a bag pooled: [B, D] or [B, T, D] -> [B, D]."""
         if rows.dim() == 2:
             return rows
         weights = (batch[name] != PADDING).to(rows.dtype)  # [B, T]
