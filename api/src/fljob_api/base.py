@@ -27,6 +27,11 @@ class ApiModel(BaseModel):
         """Return the JSON form: camelCase keys, unset optional fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def differing(self, other: Self) -> set[str]:
+        """Return the keys of the JSON form in which the two differ."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
+
     @classmethod
     def from_dict(cls, value: Any) -> Self:  # noqa: ANN401 - the edge, where JSON becomes a type
         """Parse the JSON form as strictly as the API server does: "5" is no integer, "true" no boolean.

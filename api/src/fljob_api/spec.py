@@ -382,11 +382,6 @@ class FLJobSpec(ApiModel):
     )
     clean_pod_policy: CleanPodPolicy = CleanPodPolicy.RUNNING
 
-    def differing(self, other: FLJobSpec) -> set[str]:
-        """Return the fields, as a manifest names them, in which the two differ."""
-        mine, theirs = self.to_dict(), other.to_dict()
-        return {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
-
     @property
     def data_seed(self) -> int:
         """Return the seed of shuffles, negatives and generated data."""

@@ -25,7 +25,6 @@ from fljob_cli.errors import InputError
 _STEP = re.compile(r"(?P<key>[^.\[\]=]+)|\[(?P<item>[^\]]+)\]|(?P<dot>\.)")
 _SETTABLE_METADATA = ("name", "namespace", "labels", "annotations")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
-_DIGITS = 20  # of a whole number; a longer one is left to the check of the field
 
 
 @dataclass(frozen=True)
@@ -188,11 +187,11 @@ def _value(annotation: Any, text: str, here: str) -> Any:  # noqa: ANN401 - raw 
     origins = {get_origin(m) or m for m in members}
     plain = {m for m in origins if isinstance(m, type)}
     structured = any(m in (list, dict) or issubclass(m, BaseModel) for m in plain)
-    if str in plain and int in plain:
-        return int(text) if _INTEGER.fullmatch(text) and len(text) < _DIGITS else text
     if not structured and not plain & {int, bool, float}:
         return text
     try:
+        if str in plain and int in plain:
+            return int(text) if _INTEGER.fullmatch(text) else text
         return yaml.load(text, Loader)  # noqa: S506 - it is a safe one
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a whole number of more digits than Python reads
         raise _RefusedError(here, f"cannot read `{text}` as YAML: {error}") from error
