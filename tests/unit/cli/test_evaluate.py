@@ -30,7 +30,7 @@ def test_a_round_that_is_not_kept_says_which_are() -> None:
         choose("7", [2, 8], RUN)
 
 
-def test_a_range_of_a_milliard_rounds_is_not_written_out() -> None:
+def test_a_range_of_a_billion_rounds_is_not_written_out() -> None:
     with pytest.raises(CliError, match=r"not kept: 1, 3, 4, 5, 6, 7, 9, 10 …; kept are 2, 8"):
         choose("1..999999999", [2, 8], RUN)
 

@@ -120,9 +120,9 @@ class DyadicHistogram:
         return _share(self.positives[self.cells >= 0].sum(), self.positives.sum())
 
     def f1(self) -> float:
-        """Return 2 TP / (2 TP + FP + FN) of scores of logit 0 and more: 0 where none is right, NaN where none is there.
+        """Return 2 TP / (2 TP + FP + FN), logits of 0 and more being called positive; NaN where nothing is either.
 
-        Their harmonic mean where precision and recall are numbers (van Rijsbergen 1979).
+        The harmonic mean of precision and recall where both are above 0 (van Rijsbergen 1979).
         """
         above = self.cells >= 0
         called = (self.positives + self.negatives)[above].sum()
