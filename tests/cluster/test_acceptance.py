@@ -187,10 +187,12 @@ def test_no_alert_fires_or_is_about_to_while_the_job_learns(watched: Watched) ->
 
 
 def test_an_upgrade_in_mid_run_replaces_the_operator_and_changes_no_number(
-    jobs: Jobs, operator: str, images: Images, undisturbed: Numbers
+    jobs: Jobs, operator: str, images: Images, tmp_path: Path
 ) -> None:
-    name = jobs.apply(jobs.with_checkpoint(manifest("standard")))
-    jobs.wait_round(name, 1)
+    job = manifest("upgraded", strategy={"batchSize": 256, "localEpochs": 10})  # several times as long as an upgrade
+    undisturbed = Numbers.of_local_run(run_locally(job, tmp_path))
+    name = jobs.apply(jobs.with_checkpoint(job))
+    jobs.wait_state(name, "Running")
     (before,) = jobs.cluster.items("pods", operator)
     install(jobs.cluster, images, "--set", "resources.requests.memory=160Mi")
     after = [pod for pod in jobs.cluster.items("pods", operator) if "deletionTimestamp" not in pod["metadata"]]

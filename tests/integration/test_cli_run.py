@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from support.processes import processes_of
+
 ROOT = Path(__file__).parents[2]
 MINIMAL = ROOT / "examples/minimal/fljob.yaml"
 LIMIT_S = 120
@@ -175,19 +177,6 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
         if words in line:
             return
     raise AssertionError(f"{words!r} never came: {seen}")
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Return the command lines of live processes that name the folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(folder) in line:
-            found.append(line)
-    return found
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

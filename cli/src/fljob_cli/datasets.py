@@ -21,7 +21,6 @@ from rich.text import Text
 from fljob_api.exit_codes import ExitCode
 from fljob_api.problems import nearest
 from fljob_cli.errors import CliError
-from fljob_cli.interrupts import sigterm_interrupts
 from fljob_cli.split import bar, main_column, print_labels, print_overlap
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def import_sessions(source: Path, out: Path, chosen: Mapping[str, Any]) -> None:
 
 def _import_rows(out: Path, run: Callable[[Callable[[str], None]], Mapping[str, SiteManifest]]) -> None:
     console = Console(stderr=True, highlight=False)
-    with sigterm_interrupts(), _data_errors(out), console.status("reading", spinner="line") as status:
+    with _data_errors(out), console.status("reading", spinner="line") as status:
         made = run(status.update)
     _print_sites(made)
     count = sum(site.num_train + site.num_test for site in made.values())

@@ -1,4 +1,4 @@
-"""SIGTERM as Ctrl-C, so that a command ends what it has started. Called by `run` and `datasets`."""
+"""SIGTERM as Ctrl-C, so that a command ends what it has started. Called by `main`."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from fljob_api.exit_codes import ExitCode
 from fljob_cli import __version__
 from fljob_cli.commands import cluster, convert, data, local, model, reproduce
 from fljob_cli.errors import CliError
+from fljob_cli.interrupts import sigterm_interrupts
 
 _HELP = """Train recommender models on data that may not leave its sites.
 
@@ -30,6 +31,8 @@ fljob validate job.yaml && fljob submit job.yaml --wait
 
 fljob status movies --watch
 """
+
+_TYPER_INTERRUPTED = 130  # how it ends upon Ctrl-C
 
 app = typer.Typer(
     name="fljob",
@@ -66,15 +69,19 @@ cluster.register(app)
 
 
 def main() -> None:
-    """Run one command; ends the process with a code of `fljob_api.exit_codes` (2: wrong usage)."""
+    """Run one command; ends the process with a code of `fljob_api.exit_codes` (2: wrong usage).
+
+    SIGTERM ends a command as Ctrl-C does: what it has started is stopped, what is half written is removed.
+    """
     try:
-        app()
+        with sigterm_interrupts():
+            app()
     except CliError as error:
         sys.stdout.flush()
         _complain(error)
         sys.exit(int(error.code))
-    except KeyboardInterrupt:
-        sys.exit(int(ExitCode.STOPPED))
+    except SystemExit as end:
+        sys.exit(int(ExitCode.STOPPED) if end.code == _TYPER_INTERRUPTED else end.code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(int(ExitCode.DONE))

@@ -24,7 +24,6 @@ from fljob_cli import manifests, record, sites
 from fljob_cli.display import Rounds, decimal, duration
 from fljob_cli.errors import CliError
 from fljob_cli.faults import data_faults
-from fljob_cli.interrupts import sigterm_interrupts
 from fljob_cli.pooled import Pooled
 from fljob_cli.record import INTERRUPTED, Record, choose_run_dir, first_record
 from fljob_cli.report.page import write_report
@@ -56,7 +55,7 @@ def run_job(request: Request) -> int:
     console = Console(stderr=request.json_output, highlight=False)
     former = record.read(run_dir) if request.resume else None
     follower = _Follower(first_record(manifest, data, former), run_dir)
-    with sigterm_interrupts(), ExitStack() as stack:
+    with ExitStack() as stack:
         pooled = Pooled(job, data, run_dir) if request.compare_pooled else None
         if pooled and job.spec.strategy.inner_steps:
             console.print("pooled training does whole epochs, however many innerSteps a round has", style="yellow")

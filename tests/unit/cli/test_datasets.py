@@ -101,6 +101,6 @@ def test_a_command_of_an_import_ends_with_it(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert code == 130  # as after Ctrl-C
+    assert code == 143
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)

@@ -20,8 +20,8 @@ from fljob_runtime.data.datasets import OpenRequest
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Examples, HeldOut, Ids, Positives, SiteData, pairs, shuffled
 from fljob_runtime.data.movielens_files import LeaveOneOut, read_source
-from fljob_runtime.data.numbering import grouped, num_distinct
-from fljob_runtime.data.store import SiteManifest, SiteTables, make_sites, read_manifest, read_tables
+from fljob_runtime.data.numbering import num_distinct
+from fljob_runtime.data.store import Site, SiteManifest, SiteTables, make_sites, read_manifest, read_tables
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
 
 PARTITIONS = ("zip", "equal", "none")
@@ -115,12 +115,18 @@ def import_movielens(
     data = read_source(source, seed)
     if partition == "zip" and not data.zip_codes:
         raise DataError("--partition zip", f"{source} has no zip codes of users; take equal or none")
-    names, membership = np.unique(_partition(data, partition, num_sites), return_inverse=True)
-    members, rows = grouped(membership, len(names)), grouped(membership[data.users], len(names))
-    on_progress(f"writing {len(names)} sites")
-    parts = dict(zip(names.tolist(), zip(members, rows, strict=True), strict=True))
-    make_sites(out, parts, lambda name: _site(data, name, *parts[name]))
-    return ImportReport({name: read_manifest(out / name) for name in parts})
+    names = _partition(data, partition, num_sites)
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    of_users = np.array([numbers[name] for name in names], np.min_scalar_type(len(numbers)))
+    of_rows = of_users[data.users]
+    on_progress(f"writing {len(numbers)} sites")
+
+    def made(name: str) -> Site:
+        members, mine = (np.flatnonzero(sites == numbers[name]) for sites in (of_users, of_rows))
+        return _site(data, name, members, mine)
+
+    make_sites(out, numbers, made)
+    return ImportReport({name: read_manifest(out / name) for name in numbers})
 
 
 def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:
@@ -131,7 +137,7 @@ def _partition(data: LeaveOneOut, partition: str, num_sites: int) -> list[str]:
     return ["site-0"] * data.num_users
 
 
-def _site(data: LeaveOneOut, name: str, members: Ids, mine: Ids) -> tuple[SiteManifest, SiteTables]:
+def _site(data: LeaveOneOut, name: str, members: Ids, mine: Ids) -> Site:
     """Return what a site gets. members: its users; mine: its rows of the training positives; both ascending."""
     trained = {"user": data.users[mine], "item": data.items[mine]}
     negatives = data.negatives[members]  # [U, 99]

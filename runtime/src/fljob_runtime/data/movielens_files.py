@@ -106,7 +106,7 @@ def _integers(path: Path, separator: str | None, columns: tuple[str, ...], check
     kept = [place for place, column in enumerate(columns) if column != checked]
     quick = plain_columns(path, separator, len(columns))
     if quick is not None:
-        return [quick[place].to_numpy() for place in kept]
+        return list(in_threads(lambda place: quick[place].to_numpy(), kept))
     rows: list[tuple[int, ...]] = []
     for number, line in _lines(path):
         parts = line.split(separator)
@@ -304,8 +304,9 @@ def _read_ratings(folder: Path, ratings: str, users: str, separator: str | None,
         _refuse_twice(path, user, item, (user_ids, item_ids))
     keep = np.ones(len(user), np.bool_)
     keep[last] = False
+    kept_users, kept_items = in_threads(lambda column: column[keep], (user, item))
     zips = tuple(codes[u] for u in user_ids.tolist())
-    return LeaveOneOut(user[keep], item[keep], item[last], negatives, zips, len(item_ids), published_negatives=False)
+    return LeaveOneOut(kept_users, kept_items, item[last], negatives, zips, len(item_ids), published_negatives=False)
 
 
 def draw_negatives(users: Ids, items: Ids, num_users: int, num_items: int, seed: int) -> tuple[Ids, int]:

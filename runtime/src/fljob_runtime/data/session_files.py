@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fljob_runtime.data.compressed import opened
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import Ids
-from fljob_runtime.data.table_files import opened, read_columns
+from fljob_runtime.data.table_files import read_columns
 
 _CLICKS = ("SessionId", "Time", "ItemId", "Category")
 _EVENTS = {"SessionId": pa.int64(), "ItemId": pa.int64()}

@@ -5,13 +5,11 @@ Used by `tabular`'s import. Lines are counted from 1, without a header's; in a f
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from fljob_runtime.data.compressed import opened
 from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.pipes import Pipe
 
@@ -305,10 +304,3 @@ def _parsed(
                 return pa_csv.read_csv(file, how, parse, keep)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise DataError(shown or path, f"cannot be read: {error}") from error
-
-
-def opened(path: Path) -> IO[bytes]:
-    """Open a file, plain, .gz or .xz, to be read without compression."""
-    if path.suffix == ".xz":
-        return lzma.open(path)
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from fljob_runtime.data.table_files import opened
+from fljob_runtime.data.compressed import opened
 
 _LONGEST_LINE = 1 << 16
 

@@ -271,8 +271,9 @@ class LocalTrainer:
         for parameter in self._parameters.values():
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        record.add(outputs, targets, loss, len(labels))
-        return loss.detach()
+        loss = loss.detach()
+        record.add(outputs.detach(), targets, loss, len(labels))
+        return loss
 
     def check_precision(self) -> None:
         """Raise ComputeError for a model that the plan's precision is not for; two held-out examples are tried."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -56,13 +57,16 @@ class TrainRecord:
         self._size = 0  # of those outputs
         self._sampled: list[Known] = []  # what is kept of the others
         self._told = self._steps = self._done = 0
-        self._window = torch.zeros(())  # sum of the losses since the last report
+        self._losses: list[Tensor] = []  # since the last report, on whichever device they are
 
     def add(self, outputs: Tensor, targets: Tensor, loss: Tensor, samples: int) -> None:
-        """Take in one batch. Raises DivergedError when the losses since the last report are not finite."""
-        self._window = self._window + loss.detach()  # of whichever device the loss is
+        """Take in one batch, detached. Raises DivergedError when the losses since the last report are not finite."""
+        self._losses.append(loss)
         if self._steps % self._every == 0:
-            self._keep(outputs.detach(), targets)
+            self._waiting.append((outputs, targets))
+            self._size += outputs.numel()
+            if self._size >= _MEASURED_AT_A_TIME:
+                self._measured()
         self._steps += 1
         self._done += samples
         if self._steps % PROGRESS_EVERY_BATCHES == 0:
@@ -72,7 +76,7 @@ class TrainRecord:
             auc = self._measure.auc(joined(recent)) if recent else math.nan
             self._on_progress(TrainProgress(self._done, self._total, mean, auc))
             self._told = len(self._sampled)
-            self._window = torch.zeros(())
+            self._losses = []
 
     @property
     def batch_seed(self) -> int:
@@ -94,26 +98,15 @@ class TrainRecord:
         except MetricsError as error:
             raise DivergedError(f"training: {error}; lower spec.optimizer.learningRate") from error
 
-    def _keep(self, outputs: Tensor, targets: Tensor) -> None:
-        if self._waiting and outputs.shape[1:] != self._waiting[0][0].shape[1:]:
-            self._measured()  # of candidates each batch has its own
-        self._waiting.append((outputs, targets))
-        self._size += outputs.numel()
-        if self._size >= _MEASURED_AT_A_TIME:
-            self._measured()
-
     def _measured(self) -> None:
-        """Keep what the measure keeps of the batches that wait."""
-        if not self._waiting:
-            return
-        outputs, targets = (
-            parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*self._waiting, strict=True)
-        )
-        self._sampled.append(self._measure.known(outputs, targets, trained=True))
+        """Keep what the measure keeps of the batches that wait; of drawn candidates each may have its own number."""
+        for _, alike in groupby(self._waiting, key=lambda known: known[0].shape[1:]):
+            outputs, targets = (torch.cat(parts) for parts in zip(*alike, strict=True))
+            self._sampled.append(self._measure.known(outputs, targets, trained=True))
         self._waiting, self._size = [], 0
 
     def _finite(self) -> float:
-        value = float(self._window)
+        value = float(torch.stack(self._losses).sum()) if self._losses else 0.0
         if not math.isfinite(value):
             raise DivergedError(
                 f"client {self._client}: the training loss is {value}; lower spec.optimizer.learningRate"
