@@ -103,7 +103,7 @@ class TrainPlan:
 class LocalUpdate:
     """Result of a round: values of all dense parameters and of the rows touched, of every scope.
 
-    metrics: over a sample of the training predictions (at most 32,768), made as they were trained on.
+    metrics: over a sample of the training predictions (`Measure.sampled` at most), made as they were trained on.
     """
 
     state: ModelState

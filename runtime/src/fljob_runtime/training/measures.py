@@ -29,7 +29,13 @@ Known = tuple[Tensor, Tensor]
 
 
 class Measure(ABC):
-    """Of each prediction two numbers are kept, of which the sums are made."""
+    """Of each prediction two numbers are kept, of which the sums are made.
+
+    sampled: how many of a round's training predictions at most; with more, the metrics would take a twentieth of a
+    small model's training.
+    """
+
+    sampled = 32_768
 
     @abstractmethod
     def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Known:
@@ -62,6 +68,8 @@ class _Choices(Measure):
 
     def __init__(self, *, items: bool, ranked_while_training: int = RANKED_WHILE_TRAINING) -> None:
         self._items, self._most = items, ranked_while_training
+        if not items:
+            self.sampled = 2048  # each costs as many numbers as there are classes
 
     def known(self, outputs: Tensor, targets: Tensor, *, trained: bool) -> Known:
         targets = targets.long()

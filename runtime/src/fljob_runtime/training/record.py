@@ -16,7 +16,6 @@ from torch import Tensor
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
 from fljob_runtime.training.measures import Known, Measure, joined
 
-SAMPLED_PREDICTIONS = 32_768  # of more, the metrics would take a twentieth of a small model's training
 _MEASURED_AT_A_TIME = 1 << 16  # numbers of outputs: few calls for small batches, and all of them in the cache
 PROGRESS_EVERY_BATCHES = 64
 
@@ -52,7 +51,7 @@ class TrainRecord:
         self._client, self._measure, self._seed = client, measure, seed
         self._total = total
         self._on_progress = on_progress
-        self._every = max(1, math.ceil(total / SAMPLED_PREDICTIONS))
+        self._every = max(1, math.ceil(total / measure.sampled))
         self._waiting: list[Known] = []  # outputs and targets of some batches, not measured yet
         self._size = 0  # of those outputs
         self._sampled: list[Known] = []  # what is kept of the others
