@@ -410,6 +410,7 @@ def test_keys_of_a_store_are_not_shown() -> None:
         ({"model__embedding_types__custom": {"name": "pr_emb"}}, "model.embedding_types.custom.name"),
         ({"model__embedding_types__custom": {**QR, "operation": "concat"}}, "model.embedding_types.custom.operation"),
         ({"train__lr_scheduler": {"name": "dlrm", **SCHEDULE}}, "train.lr_scheduler.*"),
+        ({"train__lr_scheduler": {"name": "plateau", "step": 0.1}}, "train.lr_scheduler.*"),
         ({"model__embedding_types__base__max_norm": 1.5}, "model.embedding_types.base.max_norm"),
         ({"model__embedding_types__base__init": False}, "model.embedding_types.base.init"),
         ({"train__config__log_gradients": True}, "train.config.log_gradients"),
@@ -423,6 +424,13 @@ def test_an_effect_that_is_lost_is_told(values: dict[str, Any], key: str) -> Non
     lost = [one.key for one in convert(changed(**values)).keys if one.lost]
     assert lost != []
     assert all(fnmatch(one, key) for one in lost)
+
+
+def test_regression_over_the_file_of_criteo_is_over_pictures_that_are_to_be_brought() -> None:
+    file, name = (f"model.preproc.{key}" for key in ("datafile", "dataset_config.name"))
+    found = convert(regression(model__preproc__datafile="rows.csv", model__preproc__dataset_config__name="kaggle"))
+    assert found.manifest["spec"]["dataset"] == {"name": "pictures"}
+    assert {file, name} <= {one.key for one in found.keys if one.lost}
 
 
 def test_an_empty_section_is_named() -> None:

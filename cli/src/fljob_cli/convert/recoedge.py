@@ -27,13 +27,13 @@ from fljob_cli.convert.recoedge_said import SEEDS, TAKEN, said_of, weights_of
 from fljob_cli.errors import InputError
 
 _MODELS = {"dlrm": "dlrm", "regression": "softmax"}
-_DATASETS = {"dlrm": {"kaggle": "tabular"}, "softmax": {"femnist": "pictures"}}
+_DATASETS = {"dlrm": {"kaggle": "tabular"}, "softmax": {"femnist": "pictures", "kaggle": "pictures"}}
 _LOSSES = {"dlrm": ("bce", "mse", "wbce"), "softmax": ("ce", "mse")}
 _INTERACTIONS = {"dot": "Dot", "cat": "Cat"}
 _TABLES = {"torch_bag": "", "qr_emb": "QuotientRemainder", "pr_emb": "MixedDimension"}
 _OPERATIONS = {"mult": "Mult", "add": "Add", "concat": "Concat"}
 _POOLINGS = {"fixed": "", "learned": "Learned"}
-_SCHEDULES = {"dlrm": "QuadraticDecay", "regression": "QuadraticDecay", "noop": ""}
+_SCHEDULES = {"dlrm": "QuadraticDecay", "regression": "QuadraticDecay", "noop": "", "plateau": ""}
 _STEPS = ("num_warmup_steps", "decay_start_step", "num_decay_steps")
 _MOST_ROUNDS = 10_000  # of a schedule
 _OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "sparse_adam": "Adam", "rwsadagrad": "Adagrad"}

@@ -89,9 +89,6 @@ DLRM: dict[str, Kind] = {
     "model.embedding_types.threshold": WHOLE,
     **{f"model.embedding_types.base.{key}": kind for key, kind in _EMBEDDING.items()},
     **{f"model.embedding_types.custom.{key}": kind for key, kind in _CUSTOM.items()},
-    "model.preproc.datafile": TEXT,
-    "model.preproc.output_file": TEXT,
-    "model.preproc.dataset_config.dataset_multiprocessing": FLAG,
     "model.preproc.dataset_config.max_ind_range": Kind("a whole number", lambda v: v == 0 or LIMIT.holds(v)),
     "model.preproc.dataset_config.randomize": TEXT,
     "model.preproc.dataset_config.sub_sample_rate": SHARE,
@@ -127,6 +124,7 @@ _OPTIMIZER: dict[str, Kind] = {
 _SCHEDULE: dict[str, Kind] = {
     "name": TEXT,
     **dict.fromkeys(("num_warmup_steps", "decay_start_step", "num_decay_steps"), WHOLE),
+    "step": RATE,  # of plateau
 }
 _WIRE: dict[str, Kind] = {
     **dict.fromkeys(("name", "serialization", "serializer"), TEXT),
@@ -138,7 +136,10 @@ _WIRE: dict[str, Kind] = {
 COMMON: dict[str, Kind] = {
     "model.name": TEXT,
     "model.loss_function": TEXT,
+    "model.preproc.datafile": TEXT,
+    "model.preproc.output_file": TEXT,
     "model.preproc.dataset_config.name": TEXT,
+    "model.preproc.dataset_config.dataset_multiprocessing": FLAG,
     "multiprocessing.name": TEXT,
     "multiprocessing.num_aggregators": COUNT,
     "multiprocessing.num_trainers": COUNT,

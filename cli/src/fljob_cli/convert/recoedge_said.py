@@ -118,8 +118,12 @@ def _embedding(section: str, key: str, value: object, parameters: Mapping[str, A
 def _data(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN401
     dataset = spec["dataset"]["name"]
     match key:
+        case "name" if dataset == "pictures" and value == "kaggle":
+            return Said(f"spec.dataset.name: {dataset}", "rows of Criteo have no classes", lost=True)
         case "name":
             return to(f"spec.dataset.name: {dataset}")
+        case "datafile" if dataset == "pictures":
+            return lost("data lies where trainers[].data says; bring LEAF's files there: `fljob data import leaf`")
         case "datafile":
             return to(f"fljob data import criteo --source {value}", "data lies where trainers[].data says")
         case "data_dir":
@@ -171,6 +175,8 @@ def _scheduled(key: str, value: object, spec: Mapping[str, Any]) -> Said:
     schedule = spec["optimizer"].get("schedule")
     if value == "noop":
         return nothing("the learning rate is the same in each round, as here")
+    if key == "step" or value == "plateau":
+        return lost("no schedule here follows a metric: set spec.optimizer.schedule")
     if schedule is None:
         return lost("counted in mini-batches there, in rounds here: set spec.optimizer.schedule")
     name = {"name": "name", "num_warmup_steps": "warmUpRounds", "num_decay_steps": "decayRounds"}.get(
