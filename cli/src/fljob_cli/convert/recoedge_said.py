@@ -117,21 +117,28 @@ def _embedding(section: str, key: str, value: object, parameters: Mapping[str, A
 
 def _data(key: str, value: Any, spec: Mapping[str, Any]) -> Said:  # noqa: ANN401
     dataset = spec["dataset"]["name"]
+    if dataset == "pictures":
+        return _pictures(key, value)
     match key:
-        case "name" if dataset == "pictures" and value == "kaggle":
-            return Said(f"spec.dataset.name: {dataset}", "rows of Criteo have no classes", lost=True)
         case "name":
             return to(f"spec.dataset.name: {dataset}")
-        case "datafile" if dataset == "pictures":
-            return lost("data lies where trainers[].data says; bring LEAF's files there: `fljob data import leaf`")
         case "datafile":
             return to(f"fljob data import criteo --source {value}", "data lies where trainers[].data says")
-        case "data_dir":
-            return nothing("data lies where trainers[].data says; bring LEAF's files there: `fljob data import leaf`")
         case "max_ind_range":
             return to(f"fljob data import criteo --max-index {value}") if value > 0 else nothing("all ids, as here")
-        case "sub_sample_rate":
-            return to(f"fljob data import criteo --negatives {plain(1 - (decimal(value) or Decimal(0)))}")
+    return to(f"fljob data import criteo --negatives {plain(1 - (decimal(value) or Decimal(0)))}")
+
+
+def _pictures(key: str, value: object) -> Said:
+    brought = "data lies where trainers[].data says; bring LEAF's files there: `fljob data import leaf`"
+    match key:
+        case "name":
+            criteo = value == "kaggle"
+            return Said("spec.dataset.name: pictures", "rows of Criteo have no classes" if criteo else "", lost=criteo)
+        case "datafile":
+            return lost(brought)
+        case "data_dir":
+            return nothing(brought)
     return lost("pixels are taken as the import has them")
 
 
