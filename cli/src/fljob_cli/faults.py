@@ -17,7 +17,7 @@ def data_faults() -> Iterator[None]:
     """Turn what is wrong with names, data and models into a CliError with the trainer's exit code."""
     from fljob_runtime.data.errors import DataError  # noqa: PLC0415 - heavy
     from fljob_runtime.errors import CheckpointError  # noqa: PLC0415 - heavy
-    from fljob_runtime.parameters import LayoutError  # noqa: PLC0415 - heavy
+    from fljob_runtime.parameters import LayoutError, ModelError  # noqa: PLC0415 - heavy
     from fljob_runtime.registry import RegistryError, UnknownNameError  # noqa: PLC0415 - heavy
     from fljob_runtime.schema import SchemaError  # noqa: PLC0415 - heavy
     from fljob_runtime.training.compute import ComputeError  # noqa: PLC0415 - heavy
@@ -28,6 +28,7 @@ def data_faults() -> Iterator[None]:
         UnknownNameError: ExitCode.UNKNOWN_NAME,
         RegistryError: ExitCode.BAD_CONFIG,
         SchemaError: ExitCode.BAD_CONFIG,
+        ModelError: ExitCode.BAD_CONFIG,
         ComputeError: ExitCode.BAD_CONFIG,
         LayoutError: ExitCode.LAYOUT_MISMATCH,
         CheckpointError: ExitCode.CHECKPOINT_UNUSABLE,

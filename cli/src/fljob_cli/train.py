@@ -181,6 +181,11 @@ class _Run:
         except CliError as error:
             self._write(begin, state="Failed", exit_code=int(error.code), message=str(error))
             raise
+        except Exception as error:
+            self._write(
+                begin, state="Failed", exit_code=int(ExitCode.CRASH), message=f"{type(error).__name__}: {error}"
+            )
+            raise
         code = ExitCode.STOPPED if state == INTERRUPTED else ExitCode.DONE
         self._write(begin, state=state, exit_code=int(code), message=why)
 

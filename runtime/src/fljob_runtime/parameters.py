@@ -50,6 +50,10 @@ class LayoutError(ValueError):
     """Values do not fit the layout; the message names the parameter, what was expected and what came."""
 
 
+class ModelError(Exception):
+    """A model whose code fails, or that cannot be trained as it is (exit code BAD_CONFIG)."""
+
+
 @dataclass(frozen=True)
 class TableRules:
     """What a keyed table holds, and what a row is before it is held; see `initial_values.initial_rows`.

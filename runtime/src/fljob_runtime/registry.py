@@ -129,6 +129,10 @@ def load(modules: Iterable[str] = ()) -> None:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise UnknownNameError(f"imports: module {module!r} cannot be imported: {error}") from error
+        except RegistryError:
+            raise
+        except Exception as error:  # whatever a user's module raises
+            raise RegistryError(f"imports: module {module!r} fails: {type(error).__name__}: {error}") from error
 
 
 def load_selectors(name: str, modules: Iterable[str]) -> None:

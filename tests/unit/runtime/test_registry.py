@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import Field
@@ -84,3 +85,10 @@ def test_parameters_metrics_and_registry_do_without_torch() -> None:
     subprocess.run(
         [sys.executable, "-c", f"{imports}; import sys; assert 'torch' not in sys.modules"], timeout=60, check=True
     )
+
+
+def test_a_module_of_ones_own_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_written.py").write_text("made = 1 / 0\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RegistryError, match="imports: module 'half_written' fails: ZeroDivisionError"):
+        registry.load(["half_written"])

@@ -52,7 +52,11 @@ Tensorboard = Annotated[
 ]
 Imports = Annotated[
     list[str] | None,
-    typer.Option("--import", metavar="MODULE", help="A Python module that registers a model or dataset."),
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="A Python module that registers a model or dataset, in place of spec.imports.",
+    ),
 ]
 
 

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fljob_runtime.models.tasks import Clicks, Task
-from fljob_runtime.parameters import BESIDE, Kind, LayoutError, ModelLayout, ParamSpec
-from fljob_runtime.registry import RegistryKind, find, parse_parameters
+from fljob_runtime.parameters import BESIDE, Kind, LayoutError, ModelError, ModelLayout, ParamSpec
+from fljob_runtime.registry import RegistryError, RegistryKind, find, parse_parameters
 from fljob_runtime.schema import Schema, SchemaError
 
+# What a model's own code raises. Memory that is out, and all that is not an error of code, is not among it.
+CODE_FAULTS = (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 INITIAL_STD = 0.01  # of tables that do not tell
 Batch = Mapping[str, Tensor]  # column -> values of B examples [B, ...]
 
@@ -94,8 +96,8 @@ class RecommenderModel(nn.Module, ABC):
 def make_model(name: str, parameters: Mapping[str, Any], schema: Schema, seed: int) -> RecommenderModel:
     """Make a registered model with initial values that are a function of the seed alone.
 
-    Raises RegistryError for an unknown name or parameter, SchemaError for data that the model cannot read. Source of
-    the rule: design, "Determinism".
+    Raises RegistryError for an unknown name or parameter, SchemaError for data that the model cannot read, ModelError
+    for one of the user's that is not made as models are. Source of the rule: design, "Determinism".
     """
     cls, accepted = find(RegistryKind.MODEL, name)
     values = parse_parameters("spec.model.parameters", accepted, parameters)
@@ -106,11 +108,41 @@ def make_model(name: str, parameters: Mapping[str, Any], schema: Schema, seed: i
         if getattr(cls, "predict", None) is RecommenderModel.predict:  # of clicks; data without any are the wrong data
             _check_labels(name, schema)
         raise
+    except (RegistryError, LayoutError):
+        raise
+    except CODE_FAULTS as error:
+        raise failed(name, error) from error
     if not isinstance(model, RecommenderModel):
         raise TypeError(f"model {name!r}: {cls.__name__} must derive from RecommenderModel")
     if isinstance(model.task, Clicks):
         _check_labels(name, schema)
+    _check_parts(name, model, schema)
     return model
+
+
+def failed(name: str, error: Exception, batch: Batch | None = None) -> ModelError:
+    """Return the error of a model whose code has raised one; batch: what it was given."""
+    words = str(error).partition("\n")[0]
+    given = f"; a batch has {', '.join(f'{key} {list(v.shape)}' for key, v in batch.items())}" if batch else ""
+    return ModelError(f"model {name!r} fails: {type(error).__name__}: {words}{given}")
+
+
+def _check_parts(name: str, model: RecommenderModel, schema: Schema) -> None:
+    """Raise ModelError for values that no update and no checkpoint would have, and for tables that are none."""
+    parameters, kept = {key for key, _ in model.named_parameters()}, model.state_dict().keys()
+    if beside := [key for key, _ in model.named_buffers() if key in kept]:
+        problem = f"keeps {', '.join(beside)} beside its parameters, which is neither sent nor saved"
+        raise ModelError(f"model {name!r} {problem}; use layers without such state, or buffers with persistent=False")
+    tables, columns = model.tables(), {*schema.ids, *schema.sequences}
+    if model.TABLES and not tables and parameters.isdisjoint(model.TABLES):  # of some a variant may be without
+        raise ModelError(
+            f"model {name!r}: its TABLES name {sorted(model.TABLES)}, its parameters are {sorted(parameters)}"
+        )
+    if type(model).derived is not RecommenderModel.derived:
+        return  # which columns there are, is known when there are data
+    for table, column in tables.items():
+        if column not in columns:
+            raise ModelError(f"model {name!r}: table {table} has rows of {column!r}; the data have {sorted(columns)}")
 
 
 def _check_labels(name: str, schema: Schema) -> None:

@@ -23,7 +23,7 @@ from fljob_runtime.data.errors import DataError
 from fljob_runtime.data.examples import SiteData
 from fljob_runtime.errors import TransportError
 from fljob_runtime.messages import Failure, Finish, Hello
-from fljob_runtime.parameters import LayoutError, Scope
+from fljob_runtime.parameters import LayoutError, ModelError, Scope
 from fljob_runtime.programs.arguments import Common, UsageError, parser, read_config, set_up_logging
 from fljob_runtime.roles.compressing import Compressing
 from fljob_runtime.roles.heartbeat import Pulse
@@ -46,6 +46,7 @@ from fljob_runtime.transport.identity import Identity
 from fljob_runtime.transport.server_client import ServerClient
 
 _log = logging.getLogger(__name__)
+_MODEL_FAULTS = (SchemaError, LayoutError, ModelError, ComputeError)
 _LAST_WORD_S = 15.0
 _PATIENCE_S = 0.5  # then the worker looks whether the call is still wanted
 
@@ -114,7 +115,7 @@ def run(config: JobConfig, options: Options) -> ExitCode:
     try:
         data = open_data(config, options.trainer, options.data_dir)
         local = make_local(config, options.trainer, data)
-    except (UnknownTrainerError, registry.RegistryError, DataError, SchemaError, LayoutError, ComputeError) as error:
+    except (UnknownTrainerError, registry.RegistryError, DataError, *_MODEL_FAULTS) as error:
         return _say_why(config, credentials, _code_of(error), str(error))
     return _work(config, options, credentials, (data, local))
 

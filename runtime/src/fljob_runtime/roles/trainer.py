@@ -38,7 +38,7 @@ from fljob_runtime.messages import (
     TrainReport,
 )
 from fljob_runtime.metrics.sums import MetricSums
-from fljob_runtime.parameters import Int64Array, ModelState, Scope
+from fljob_runtime.parameters import Int64Array, ModelError, ModelState, Scope
 from fljob_runtime.roles.compressing import Compressing
 from fljob_runtime.roles.exchanges import ExchangedRound, Patience, SupersededError
 from fljob_runtime.roles.heartbeat import Pulse
@@ -147,6 +147,8 @@ class Trainer:
                 _log.info("event=superseded message=%s", error)
             except DivergedError as error:
                 return self._give_up(ExitCode.DIVERGED, str(error))
+            except ModelError as error:
+                return self._give_up(ExitCode.BAD_CONFIG, str(error))
             except LayoutMismatchError as error:
                 return self._give_up(ExitCode.LAYOUT_MISMATCH, str(error))
             finally:

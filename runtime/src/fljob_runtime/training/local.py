@@ -21,7 +21,7 @@ from fljob_runtime.algorithms.algorithm import Algorithm, FedAvg, LocalRound, Lo
 from fljob_runtime.algorithms.modes import algorithm
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, epoch_rng
 from fljob_runtime.metrics.sums import MetricsError, MetricSums
-from fljob_runtime.models.base import Batch, RecommenderModel
+from fljob_runtime.models.base import CODE_FAULTS, Batch, RecommenderModel, failed
 from fljob_runtime.parameters import (
     BESIDE,
     Float32Array,
@@ -267,10 +267,13 @@ class LocalTrainer:
     def backward(self, batch: Batch, labels: Tensor, record: TrainRecord) -> Tensor:
         """Leave the gradients of one batch's mean loss in the parameters; return it. Columns [B, ...], labels [B]."""
         self.plan.compute.seed(record.batch_seed)
-        loss, outputs, targets = self.plan.compute.loss(self.model, batch, labels)
-        for parameter in self._parameters.values():
-            parameter.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        try:
+            loss, outputs, targets = self.plan.compute.loss(self.model, batch, labels)
+            for parameter in self._parameters.values():
+                parameter.grad = None
+            loss.backward()  # type: ignore[no-untyped-call]
+        except CODE_FAULTS as error:
+            raise self._failed(error, batch) from error
         loss = loss.detach()
         record.add(outputs.detach(), targets, loss, len(labels))
         return loss
@@ -324,9 +327,19 @@ class LocalTrainer:
         parts = [(torch.empty(0), torch.empty(0))]
         with self.plan.compute.placed(self.model), torch.inference_mode():
             for batch, labels in self.batches(examples, self.model.evaluation_batch):
-                outputs, targets = self.model.predict(batch, labels)
+                outputs, targets = self._predicted(batch, labels)
                 parts.append(self.measure.known(outputs, targets, trained=False))
         return joined(parts)
+
+    def _predicted(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            return self.model.predict(batch, labels)
+        except CODE_FAULTS as error:
+            raise self._failed(error, batch) from error
+
+    def _failed(self, error: Exception, batch: Batch) -> Exception:
+        """Return what is raised in place of an error of the model's code; memory that is out may be there again."""
+        return error if isinstance(error, torch.OutOfMemoryError) else failed(type(self.model).__name__, error, batch)
 
     def outputs(self, most: int) -> Float32Array:
         """Return what the model says, with the loaded values, of the first held-out examples: [E, ...]."""
@@ -334,7 +347,7 @@ class LocalTrainer:
         examples = self._held().examples.take(slice(most))
         with self.plan.compute.placed(self.model), torch.inference_mode():
             held_out = self.batches(examples, self.model.evaluation_batch)
-            parts = [self.model.predict(batch, labels)[0].cpu() for batch, labels in held_out]
+            parts = [self._predicted(batch, labels)[0].cpu() for batch, labels in held_out]
         said: Float32Array = torch.cat(parts).numpy()
         return said
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fljob_runtime import registry
 from fljob_runtime.models.base import Batch, RecommenderModel, make_model
-from fljob_runtime.parameters import Kind, LayoutError, ParamSpec
+from fljob_runtime.parameters import Kind, LayoutError, ModelError, ParamSpec
 from fljob_runtime.registry import ParametersModel, RegistryError, RegistryKind, UnknownNameError
 from fljob_runtime.schema import IdSequence, Schema, SchemaError
 
@@ -122,3 +122,40 @@ def test_a_model_that_names_nothing_by_columns_takes_any_names() -> None:
 def test_a_model_of_clicks_refuses_data_with_other_labels() -> None:
     with pytest.raises(SchemaError, match="10 classes"):
         make_model("ncf", {}, Schema({"user": 5, "item": 7}, num_classes=10), 0)
+
+
+class _Counts(Own):
+    def __init__(self, parameters: ParametersModel, schema: Schema, generator: torch.Generator) -> None:
+        super().__init__(parameters, schema, generator)
+        self.register_buffer("seen", torch.zeros(1))
+
+
+class _Misnamed(Own):
+    TABLES: ClassVar = {"bais.weight": "item"}
+
+
+class _Elsewhere(Own):
+    TABLES: ClassVar = {"bias.weight": "film"}
+
+
+class _Fails(Own):
+    def __init__(self, parameters: ParametersModel, schema: Schema, generator: torch.Generator) -> None:
+        super().__init__(parameters, schema, generator)
+        self.other = nn.Embedding(schema.num_ids("item"), "8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (_Counts, "keeps seen beside its parameters"),
+        (_Misnamed, "its parameters are"),
+        (_Elsewhere, "the data have"),
+        (_Fails, "TypeError"),
+    ],
+)
+def test_a_model_that_could_not_be_trained_as_it_is_is_refused(
+    model: type[Own], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._TABLES[RegistryKind.MODEL], "own", (model, ParametersModel))
+    with pytest.raises(ModelError, match=f"model 'own'.*{words}"):
+        make_model("own", {}, SCHEMA, 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from unit.runtime.training.tiny import NUM_ITEMS, NUM_USERS, TinyData, make_model_of, plan, trainer
 
@@ -15,7 +17,17 @@ from fljob_api.spec import FLJobSpec
 from fljob_runtime import registry
 from fljob_runtime.algorithms.fedavg import DenseMean, average_rows
 from fljob_runtime.data.examples import Examples, HeldOut, epoch_rng
-from fljob_runtime.parameters import Float32Array, Kind, ModelState, RowSet, Scope, pack_dense, unpack_dense
+from fljob_runtime.models.base import Batch
+from fljob_runtime.parameters import (
+    Float32Array,
+    Kind,
+    ModelError,
+    ModelState,
+    RowSet,
+    Scope,
+    pack_dense,
+    unpack_dense,
+)
 from fljob_runtime.training.local import (
     LocalTrainer,
     LocalUpdate,
@@ -371,3 +383,16 @@ def test_the_data_of_a_model_without_use_for_them_are_not_asked_for_it(monkeypat
     monkeypatch.setattr(local.data, "epoch", epoch)
     local.train(1)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("logits", [lambda batch: batch["usr"], lambda batch: torch.ones(len(batch["user"]), 1)])
+def test_a_model_whose_code_fails_is_named_with_what_it_was_given(
+    logits: Callable[[Batch], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = trainer()
+    monkeypatch.setattr(local.model, "logits", logits)
+    with pytest.raises(ModelError, match=r"model 'Ncf' fails: .*; a batch has user \[4\], item \[4\]"):
+        local.train(1)
+    monkeypatch.setattr(local.model, "logits", lambda batch: batch["usr"])
+    with pytest.raises(ModelError, match="model 'Ncf' fails: KeyError: 'usr'"):
+        local.evaluate()
