@@ -22,7 +22,7 @@ from fljob_runtime.checkpoints.files import I64, Tensor, write_safetensors
 from fljob_runtime.data.dumped import EXAMPLES, FOLDER, PARAMETERS, Dump, write_description
 from fljob_runtime.data.store import arrow
 from fljob_runtime.models.tasks import Clicks, NextItem
-from fljob_runtime.parameters import Kind, LayoutError, ParamSpec, matches
+from fljob_runtime.parameters import Kind, ParamSpec, matches
 from fljob_runtime.schema import SchemaError
 from fljob_runtime.training.local import LocalTrainer
 
@@ -30,7 +30,7 @@ _SCRATCH = ".dump-"
 
 
 def check(spec: DumpSpec, local: LocalTrainer) -> None:
-    """Look whether there is what is to be dumped; raises SchemaError or LayoutError."""
+    """Look whether there is what is to be dumped; raises SchemaError, as what the job says is wrong, not the data."""
     known = [*local.data.held_out().examples.columns, LABEL, PREDICTION, OUTPUT]
     absent = [name for name in spec.fields if name not in known]
     if absent:
@@ -43,12 +43,12 @@ def check(spec: DumpSpec, local: LocalTrainer) -> None:
         found = [one for one in local.layout.model.specs if matches(one.name, name)]
         if not found:
             names = ", ".join(one.name for one in local.layout.model.specs)
-            raise LayoutError(f"spec.dump.parameters: no parameter {name!r}; there are {names}")
+            raise SchemaError(f"spec.dump.parameters: no parameter {name!r}; there are {names}")
         if keyed := [one.name for one in found if one.kind is Kind.KEYED]:
-            raise LayoutError(f"spec.dump.parameters: {keyed[0]} has keys Any, whose rows are not dumped yet")
+            raise SchemaError(f"spec.dump.parameters: {keyed[0]} has keys Any, whose rows are not dumped yet")
     size = sum(4 * int(np.prod(one.shape)) for one in _chosen(spec, local))
     if size > spec.max_mebibytes << 20:
-        raise LayoutError(
+        raise SchemaError(
             f"spec.dump.parameters: {size / (1 << 20):.0f} MiB, more than maxMebibytes ({spec.max_mebibytes})"
         )
 

@@ -19,9 +19,7 @@ def test_dumps_of_a_job_lie_in_a_folder_named_by_its_uid(tmp_path: Path) -> None
         "trainers": [{"name": "a"}],
         "dump": {"fields": ["item"]},
     }
-    job = JobConfig.from_dict(
-        {"name": "job", "uid": "u", "spec": spec, "coordinator": "h:1", "servers": ["h:2"]}
-    )
+    job = JobConfig.from_dict({"name": "job", "uid": "u", "spec": spec, "coordinator": "h:1", "servers": ["h:2"]})
     options = parse(["--config", "job.json", "--trainer", "a", "--storage-dir", str(tmp_path)])
     written = _dumps(job, options)
     assert written is not None
