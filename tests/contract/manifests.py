@@ -294,6 +294,7 @@ RULES = (
         "spec.trainers[1].data",
     ),
     _spec("data of no kind", "trainers/1/data", {}, "spec.trainers[1].data"),
+    _spec("a dump of nothing", "dump", {"fields": [], "parameters": []}, "spec.dump.fields"),
     _spec("a geo step where there is none", "strategy", {"geoStep": 5}, "spec.strategy.geoStep"),
     _spec("a staleness bound where nothing is stale", "strategy", {"maxStaleness": 5}, "spec.strategy.maxStaleness"),
     _spec(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
 from fljob_api.base import ApiModel
+from fljob_api.rules import Rule
 from fljob_api.tables import ParameterName
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=253)]
@@ -17,6 +18,14 @@ MAX_EXAMPLES, MAX_MIB, KEEP = 10_000, 256, 3
 class DumpSpec(ApiModel):
     """Held-out examples and parameters written after evaluations, by each site for itself: they stay there."""
 
+    RULES: ClassVar = (
+        Rule(
+            cel="size(self.fields) > 0 || size(self.parameters) > 0",
+            message="fields and parameters are both empty, so nothing would be dumped; name some, or leave dump out",
+            holds=lambda d: bool(d.fields or d.parameters),
+            field="fields",
+        ),
+    )
     fields: list[ColumnName] = Field(
         default_factory=lambda: [LABEL, PREDICTION],
         max_length=64,

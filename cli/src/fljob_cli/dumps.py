@@ -6,10 +6,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fljob_api.exit_codes import ExitCode
 from fljob_cli.errors import CliError
+
+if TYPE_CHECKING:
+    from fljob_runtime.data.dumped import Dump
 
 
 def show_dumps(folder: Path, *, number: int | None, site: str, rows: int, json_output: bool) -> None:
@@ -19,20 +22,27 @@ def show_dumps(folder: Path, *, number: int | None, site: str, rows: int, json_o
 
     try:
         found = dumped.find_dumps(folder)
+        several = len({one.job for _, one in found}) > 1
         chosen = [one for one in found if number in (None, one[1].number) and site in ("", one[1].site)]
         if not chosen:
-            there = ", ".join(f"{one.site} {one.number}" for _, one in found)
+            there = ", ".join(_name(one, several=several) for _, one in found)
             raise CliError(f"{folder}: no such dump; there are {there}", code=ExitCode.BAD_DATA)
         for path, dump in chosen:
-            shapes = dumped.tensor_shapes(path)
-            first = dumped.first_examples(path, rows) if rows else []
+            shapes = dumped.tensor_shapes(path, dump)
+            first = dumped.first_examples(path, dump, rows)
             if json_output:
                 told = asdict(dump) | {"path": str(path), "tensors": shapes, "examples": first}
                 sys.stdout.write(json.dumps(told) + "\n")
             else:
-                _say(path, f"{dump.site} {dump.number}: {dump.num_examples:,} examples", shapes, first)
+                _say(path, f"{_name(dump, several=several)}: {dump.num_examples:,} examples", shapes, first)
     except DataError as error:
         raise CliError(str(error), code=ExitCode.BAD_DATA) from error
+
+
+def _name(dump: Dump, *, several: bool) -> str:
+    """Return what a dump is called; with several jobs' dumps there, whose it is too."""
+    job = f" of job {dump.job or 'unknown'}" if several else ""
+    return f"{dump.site} {dump.number}{job}"
 
 
 def _say(path: Path, head: str, shapes: dict[str, list[int]], first: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """What a site's dumps are made of, and reading them. Written by `training.dumps`, shown by `fljob data dump`.
 
-A dump is a site's folder `dumps/<number>`: dump.json and, as asked, examples.parquet and parameters.safetensors.
+A dump is a site's folder `dumps/<job's uid>/<number>`, `dumps/<number>` where one model trains alone: dump.json and,
+as asked, examples.parquet and parameters.safetensors.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ FOLDER, DESCRIPTION, EXAMPLES, PARAMETERS = "dumps", "dump.json", "examples.parq
 
 @dataclass(frozen=True)
 class Dump:
-    """number: of the round or epoch; fields, num_examples: of its Parquet, if there are fields; parameters: by name."""
+    """number: of the round or epoch; fields, num_examples: of its Parquet, if there are fields; parameters: by name.
+
+    job: its uid; empty where one model trains alone.
+    """
 
     site: str
     number: int
     fields: tuple[str, ...]
     num_examples: int
     parameters: tuple[str, ...]
+    job: str = ""
 
 
 _DUMP = TypeAdapter(Dump)
@@ -40,13 +45,19 @@ def write_description(folder: Path, dump: Dump) -> None:
 
 
 def find_dumps(folder: Path) -> list[tuple[Path, Dump]]:
-    """Return all dumps below a folder, such as a run's or a site's, by site and number; raises DataError."""
+    """Return all dumps below a folder, such as a run's or a site's, by site, job and number; raises DataError."""
     if not folder.is_dir():
         raise DataError(folder, "no such folder")
-    found = [(path.parent, _described(path)) for path in folder.rglob(f"[0-9]*/{DESCRIPTION}")]
+    paths = [path for path in folder.rglob(f"[0-9]*/{DESCRIPTION}") if not _is_hidden(path.relative_to(folder))]
+    found = [(path.parent, _described(path)) for path in paths]
     if not found:
         raise DataError(folder, f"no dumps ({DESCRIPTION}) here or below; spec.dump makes a job write them")
-    return sorted(found, key=lambda one: (one[1].site, one[1].number))
+    return sorted(found, key=lambda one: (one[1].site, one[1].job, one[1].number))
+
+
+def _is_hidden(path: Path) -> bool:
+    """Return whether a path is of a dump that was not written to its end."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _described(path: Path) -> Dump:
@@ -59,25 +70,32 @@ def _described(path: Path) -> Dump:
         raise DataError(path, f"describes no dump: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
 
 
-def first_examples(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Return the first examples of a dump, a dict each; none where it has no fields. Raises DataError."""
-    path = folder / EXAMPLES
+def _present(path: Path) -> Path:
+    """Return the path of a file that the description tells of; raises DataError where it is not there."""
     if not path.exists():
+        raise DataError(path, f"is missing; {DESCRIPTION} beside it tells of it")
+    return path
+
+
+def first_examples(folder: Path, dump: Dump, count: int) -> list[dict[str, Any]]:
+    """Return the first examples of a dump, a dict each; none where it has no fields. Raises DataError."""
+    if not dump.fields:
         return []
+    path = _present(folder / EXAMPLES)
     try:
         with pq.ParquetFile(path) as file:
-            batch = next(file.iter_batches(count), None)
+            batch = next(file.iter_batches(count), None) if count else None
     except (OSError, pa.ArrowException) as error:
         raise DataError(path, f"cannot be read: {error}") from error
     rows: list[dict[str, Any]] = batch.to_pylist() if batch is not None else []
     return rows
 
 
-def tensor_shapes(folder: Path) -> dict[str, list[int]]:
+def tensor_shapes(folder: Path, dump: Dump) -> dict[str, list[int]]:
     """Return name -> shape of a dump's tensors, `NAME.ids` being those of a table's rows. Raises DataError."""
-    path = folder / PARAMETERS
-    if not path.exists():
+    if not dump.parameters:
         return {}
+    path = _present(folder / PARAMETERS)
     try:
         with safe_open(path, framework="np") as file:
             return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no dict

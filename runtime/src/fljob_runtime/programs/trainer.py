@@ -190,7 +190,7 @@ def _dumps(config: JobConfig, options: Options) -> Dumps | None:
     if config.kubernetes is not None and not any(t.storage for t in config.spec.trainers if t.name == options.trainer):
         words = f"spec.dump: {options.trainer} has no trainers[].storage, on which its dumps would lie; set it"
         raise UsageError(words, ExitCode.BAD_CONFIG)
-    return Dumps(config.spec.dump, options.storage_dir, options.trainer)
+    return Dumps(config.spec.dump, options.storage_dir, options.trainer, job_uid=config.uid)
 
 
 def _store(config: JobConfig, folder: Path, local: LocalTrainer, scope: Scope) -> PrivateStore:

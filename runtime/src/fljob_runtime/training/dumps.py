@@ -22,13 +22,15 @@ from fljob_runtime.checkpoints.files import I64, Tensor, write_safetensors
 from fljob_runtime.data.dumped import EXAMPLES, FOLDER, PARAMETERS, Dump, write_description
 from fljob_runtime.data.store import arrow
 from fljob_runtime.models.tasks import Clicks, NextItem
-from fljob_runtime.parameters import Kind, LayoutError, ParamSpec, matches
+from fljob_runtime.parameters import Kind, ParamSpec, matches
 from fljob_runtime.schema import SchemaError
 from fljob_runtime.training.local import LocalTrainer
 
+_SCRATCH = ".dump-"
+
 
 def check(spec: DumpSpec, local: LocalTrainer) -> None:
-    """Look whether there is what is to be dumped; raises SchemaError or LayoutError."""
+    """Look whether there is what is to be dumped; raises SchemaError, as what the job says is wrong, not the data."""
     known = [*local.data.held_out().examples.columns, LABEL, PREDICTION, OUTPUT]
     absent = [name for name in spec.fields if name not in known]
     if absent:
@@ -41,12 +43,12 @@ def check(spec: DumpSpec, local: LocalTrainer) -> None:
         found = [one for one in local.layout.model.specs if matches(one.name, name)]
         if not found:
             names = ", ".join(one.name for one in local.layout.model.specs)
-            raise LayoutError(f"spec.dump.parameters: no parameter {name!r}; there are {names}")
+            raise SchemaError(f"spec.dump.parameters: no parameter {name!r}; there are {names}")
         if keyed := [one.name for one in found if one.kind is Kind.KEYED]:
-            raise LayoutError(f"spec.dump.parameters: {keyed[0]} has keys Any, whose rows are not dumped yet")
+            raise SchemaError(f"spec.dump.parameters: {keyed[0]} has keys Any, whose rows are not dumped yet")
     size = sum(4 * int(np.prod(one.shape)) for one in _chosen(spec, local))
     if size > spec.max_mebibytes << 20:
-        raise LayoutError(
+        raise SchemaError(
             f"spec.dump.parameters: {size / (1 << 20):.0f} MiB, more than maxMebibytes ({spec.max_mebibytes})"
         )
 
@@ -54,30 +56,40 @@ def check(spec: DumpSpec, local: LocalTrainer) -> None:
 class Dumps:
     """The dumps of one site."""
 
-    def __init__(self, spec: DumpSpec, folder: Path, site: str) -> None:
-        """folder: of the site, in which `dumps` is made."""
-        self._spec, self._folder, self._site = spec, folder / FOLDER, site
+    def __init__(self, spec: DumpSpec, folder: Path, site: str, *, job_uid: str = "") -> None:
+        """folder: of the site, in which `dumps` is made, and in it a folder of the job where it has a uid.
+
+        Jobs share a site's storage, so without a uid of its own a job would delete the dumps of another.
+        """
+        self._spec, self._folder, self._site, self._job = spec, folder / FOLDER / job_uid, site, job_uid
 
     def write(self, number: int, local: LocalTrainer) -> None:
         """Write what the loaded values make of the held-out examples, whole or not at all, in place of what was there.
 
-        number: of the round, or of the epoch where one model trains alone. The oldest dumps beyond `keep` are deleted.
+        number: of the round, or of the epoch where one model trains alone. The oldest dumps beyond `keep` are deleted,
+        and those of higher numbers: of rounds that did not count, as the job went back before them.
         Raises OSError where the folder cannot be written.
         """
         if number % self._spec.every_rounds:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".dump-", dir=self._folder) as scratch:
+        for left in self._folder.glob(f"{_SCRATCH}*"):  # by one that was killed as it wrote
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._folder) as scratch:
             fresh = Path(scratch) / str(number)
             fresh.mkdir()
             count = self._write_examples(fresh, local) if self._spec.fields else 0
             names = self._write_parameters(fresh, local) if self._spec.parameters else ()
-            write_description(fresh, Dump(self._site, number, tuple(self._spec.fields), count, names))
+            write_description(fresh, Dump(self._site, number, tuple(self._spec.fields), count, names, self._job))
             shutil.rmtree(self._folder / str(number), ignore_errors=True)
             fresh.replace(self._folder / str(number))
-        kept = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
-        for old in kept[: -self._spec.keep]:
-            shutil.rmtree(self._folder / str(old))
+        self._prune(number)
+
+    def _prune(self, newest: int) -> None:
+        there = sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
+        counted = [number for number in there if number <= newest]
+        for number in set(there) - set(counted[-self._spec.keep :]):
+            shutil.rmtree(self._folder / str(number))
 
     def _write_examples(self, folder: Path, local: LocalTrainer) -> int:
         examples = local.data.held_out().examples.take(slice(self._spec.max_examples))

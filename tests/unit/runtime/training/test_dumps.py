@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from typer.testing import CliRunner
 from unit.runtime.training.tiny import trainer
 
 from fljob_api.dump import DumpSpec
+from fljob_api.exit_codes import ExitCode
 from fljob_cli.errors import CliError
+from fljob_cli.faults import data_faults
 from fljob_cli.main import app
 from fljob_runtime.data.dumped import find_dumps, first_examples, tensor_shapes
 from fljob_runtime.data.errors import DataError
-from fljob_runtime.parameters import LayoutError
 from fljob_runtime.schema import SchemaError
 from fljob_runtime.training.dumps import Dumps, check
 
@@ -58,6 +60,36 @@ def test_only_some_rounds_are_dumped_and_the_newest_stay(tmp_path: Path) -> None
     assert sorted(path.name for path in (tmp_path / "dumps").iterdir()) == ["10", "8"]
 
 
+def test_a_job_leaves_the_dumps_of_another_job_alone(tmp_path: Path) -> None:
+    spec, local = DumpSpec(fields=["item"], keep=2), trainer("GMF")
+    for job, numbers in {"a": (8, 9, 10), "b": (1, 2, 3)}.items():
+        for number in numbers:
+            Dumps(spec, tmp_path, "site-0", job_uid=job).write(number, local)
+    found = [(dump.job, dump.number, path.relative_to(tmp_path).as_posix()) for path, dump in find_dumps(tmp_path)]
+    assert found == [("a", 9, "dumps/a/9"), ("a", 10, "dumps/a/10"), ("b", 2, "dumps/b/2"), ("b", 3, "dumps/b/3")]
+
+
+def test_a_job_that_goes_back_deletes_what_did_not_count(tmp_path: Path) -> None:
+    spec, local = DumpSpec(fields=["item"], keep=3), trainer("GMF")
+    for number in (7, 8, 9, 10, 8):
+        Dumps(spec, tmp_path, "site-0").write(number, local)
+    # 7 went when 10 was written.
+    assert [dump.number for _, dump in find_dumps(tmp_path)] == [8]
+
+
+def test_what_a_killed_writer_left_is_no_dump_and_goes_with_the_next(tmp_path: Path) -> None:
+    left = dumped(tmp_path).parent / ".dump-x"
+    shutil.copytree(left.parent / "1", left / "3")
+    assert [dump.number for _, dump in find_dumps(tmp_path)] == [1]
+    dumped(tmp_path, number=2)
+    assert not left.exists()
+
+
+def test_dumps_below_a_hidden_folder_are_found(tmp_path: Path) -> None:
+    dumped(tmp_path / ".runs")
+    assert len(find_dumps(tmp_path / ".runs")) == 1
+
+
 def test_a_round_that_is_evaluated_again_replaces_its_dump(tmp_path: Path) -> None:
     dumped(tmp_path, DumpSpec(fields=["user"]))
     folder = dumped(tmp_path, DumpSpec(fields=["item"]))
@@ -65,20 +97,22 @@ def test_a_round_that_is_evaluated_again_replaces_its_dump(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "where"),
+    ("spec", "where"),
     [
-        (DumpSpec(fields=["film"]), SchemaError, r"fields: no field 'film'; there are user, item, label, prediction"),
-        (DumpSpec(parameters=["item"]), LayoutError, r"parameters: no parameter 'item'; there are user_embedding"),
+        (DumpSpec(fields=["film"]), r"fields: no field 'film'; there are user, item, label, prediction"),
+        (DumpSpec(parameters=["item"]), r"parameters: no parameter 'item'; there are user_embedding"),
     ],
 )
-def test_what_is_not_there_is_refused(spec: DumpSpec, error: type[Exception], where: str) -> None:
-    with pytest.raises(error, match=where):
+def test_what_is_not_there_is_refused(spec: DumpSpec, where: str) -> None:
+    with pytest.raises(CliError, match=where) as refused, data_faults():
         check(spec, trainer("GMF"))
+    assert refused.value.code is ExitCode.BAD_CONFIG
+    assert "another shape" not in refused.value.hint
 
 
 def test_parameters_above_the_limit_are_refused() -> None:
     spec = DumpSpec(parameters=["item_embedding"]).model_copy(update={"max_mebibytes": 0})
-    with pytest.raises(LayoutError, match=r"0 MiB, more than maxMebibytes \(0\)"):
+    with pytest.raises(SchemaError, match=r"0 MiB, more than maxMebibytes \(0\)"):
         check(spec, trainer("GMF"))
 
 
@@ -86,8 +120,8 @@ def test_dumps_are_found_below_a_run_and_read(tmp_path: Path) -> None:
     dumped(tmp_path / "storage" / "site-0", number=3)
     ((folder, dump),) = find_dumps(tmp_path)
     assert (dump.site, dump.number, dump.num_examples) == ("site-0", 3, 5)
-    assert first_examples(folder, 2)[1]["item"] == 6
-    assert tensor_shapes(folder)["item_embedding.gmf.weight"] == [3, 2]
+    assert first_examples(folder, dump, 2)[1]["item"] == 6
+    assert tensor_shapes(folder, dump)["item_embedding.gmf.weight"] == [3, 2]
 
 
 @pytest.mark.parametrize(
@@ -101,13 +135,30 @@ def test_a_damaged_description_is_named(tmp_path: Path, name: str, content: str,
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
-    folder = dumped(tmp_path)
+    dumped(tmp_path)
+    ((folder, dump),) = find_dumps(tmp_path)
     for name in ("examples.parquet", "parameters.safetensors"):
         (folder / name).write_bytes(b"\xff" * 9)
     with pytest.raises(DataError, match=r"examples\.parquet: cannot be read"):
-        first_examples(folder, 1)
+        first_examples(folder, dump, 1)
     with pytest.raises(DataError, match=r"parameters\.safetensors: no safetensors file"):
-        tensor_shapes(folder)
+        tensor_shapes(folder, dump)
+
+
+@pytest.mark.parametrize("name", ["examples.parquet", "parameters.safetensors"])
+@pytest.mark.parametrize("rows", ["0", "2"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str, rows: str) -> None:
+    (dumped(tmp_path) / name).unlink()
+    with pytest.raises(CliError, match=rf"{name}: is missing") as refused:
+        CliRunner().invoke(app, ["data", "dump", str(tmp_path), "--rows", rows], catch_exceptions=False)
+    assert refused.value.code is ExitCode.BAD_DATA
+
+
+def test_what_was_not_asked_for_is_not_missing(tmp_path: Path) -> None:
+    dumped(tmp_path, DumpSpec(fields=[], parameters=["output"]))
+    dumped(tmp_path, DumpSpec(fields=["item"]), number=2)
+    shown = CliRunner().invoke(app, ["data", "dump", str(tmp_path), "--rows", "1"], catch_exceptions=False)
+    assert shown.exit_code == 0
 
 
 def test_a_folder_without_dumps_says_what_makes_them(tmp_path: Path) -> None:
@@ -123,6 +174,15 @@ def test_the_command_line_shows_examples_and_shapes(tmp_path: Path) -> None:
     assert "item_embedding.gmf.weight  3 x 2" in shown
     told = json.loads(CliRunner().invoke(app, [*line, "--output", "json"], catch_exceptions=False).stdout)
     assert [row["item"] for row in told["examples"]] == [5, 6]
+
+
+def test_the_command_line_tells_jobs_apart_where_there_are_several(tmp_path: Path) -> None:
+    spec, local = DumpSpec(fields=["item"]), trainer("GMF")
+    for job in ("a", "b"):
+        Dumps(spec, tmp_path, "site-0", job_uid=job).write(1, local)
+    shown = CliRunner().invoke(app, ["data", "dump", str(tmp_path)], catch_exceptions=False).stdout
+    assert "site-0 1 of job a: 5 examples" in shown
+    assert "site-0 1 of job b: 5 examples" in shown
 
 
 def test_a_dump_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
