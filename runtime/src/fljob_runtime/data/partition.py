@@ -13,6 +13,7 @@ from fljob_runtime.data.numbering import Numbers, grouped, num_distinct, numbere
 
 Sites = NDArray[np.int64]
 _TRIES = 100
+_MOST_ALPHA = 1e6  # of which shares are equal already
 
 
 def equal(num_units: int, num_sites: int, rng: np.random.Generator) -> Sites:
@@ -34,15 +35,16 @@ def dirichlet(classes: Numbers, num_sites: int, alpha: float, rng: np.random.Gen
     https://arxiv.org/abs/1909.06335). Shares that leave a site without a unit are drawn again.
     """
     _check_enough(len(classes), num_sites)
-    if not alpha > 0.0:
-        raise ValueError(f"alpha is {alpha}; it must be above 0")
+    if not 0.0 < alpha <= _MOST_ALPHA:
+        raise ValueError(f"alpha is {alpha}; it must be above 0 and at most {_MOST_ALPHA:.0f}")
     values, places = numbered(classes.astype(np.int64, copy=False))
     members = grouped(places, len(values))
     for _ in range(_TRIES):
         sites: Sites = np.empty(len(classes), np.int64)
         for units in members:
             cuts = np.cumsum(rng.dirichlet(np.full(num_sites, alpha)))[:-1]
-            borders = np.round(cuts * len(units)).astype(np.int64)
+            # A common fraction, or rounding would give the few units of a rare class to the sites in the middle.
+            borders = np.floor(cuts * len(units) + rng.random()).astype(np.int64)
             sites[rng.permutation(units)] = np.searchsorted(borders, np.arange(len(units)), side="right")
         if num_distinct(sites, num_sites) == num_sites:
             return sites

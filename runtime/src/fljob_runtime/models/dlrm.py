@@ -112,6 +112,9 @@ class Dlrm(RecommenderModel):
         else:
             self.pairs = None
             width = vectors * dim
+        if not width:
+            problem = "nothing to interact" if vectors else "neither ids nor numbers"
+            raise SchemaError(f"model 'dlrm': the data have {problem}; add columns, or interaction: Cat for one of ids")
         self.top = Tower(width, parameters.top, generator)
         self.output = linear(parameters.top[-1], 1, generator)
 

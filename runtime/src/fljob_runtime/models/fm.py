@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fljob_runtime.models.base import Batch, RecommenderModel
 from fljob_runtime.models.layers import DropoutRate, Tower, Widths, by_column, embedding, linear
 from fljob_runtime.registry import ParametersModel, RegistryKind, register
-from fljob_runtime.schema import Schema
+from fljob_runtime.schema import Schema, SchemaError
 
 _STD = 0.01
 
@@ -39,6 +39,8 @@ class Fm(RecommenderModel):
 
     def __init__(self, parameters: FmParameters, schema: Schema, generator: torch.Generator) -> None:
         super().__init__()
+        if not schema.ids:
+            raise SchemaError("models 'fm' and 'deepfm' read columns of ids; the dataset has none")
         self.ids = tuple(schema.ids)
         self.numbers = schema.numbers
         self.bias = nn.Parameter(torch.zeros(1))

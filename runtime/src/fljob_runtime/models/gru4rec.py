@@ -133,6 +133,8 @@ class Gru4Rec(SequenceModel):
         if self._p.loss is Loss.CROSS_ENTROPY:
             return super().loss(batch, labels)
         states, targets = self.known(batch[self.COLUMN])
+        if not len(targets):
+            return super().loss(batch, labels)
         candidates, expected = self._candidates(batch[self.COLUMN], targets)
         places = torch.searchsorted(candidates, targets)  # [E]
         scores = linear(states, self._vectors[candidates], self.bias[candidates]).float()  # [E, C]

@@ -40,7 +40,7 @@ def plain_dirichlet(classes: np.ndarray, num_sites: int, alpha: float, rng: np.r
         for value in np.unique(classes):
             units = np.flatnonzero(classes == value)
             cuts = np.cumsum(rng.dirichlet(np.full(num_sites, alpha)))[:-1]
-            borders = np.round(cuts * len(units)).astype(np.int64)
+            borders = np.floor(cuts * len(units) + rng.random()).astype(np.int64)
             sites[rng.permutation(units)] = np.searchsorted(borders, np.arange(len(units)), side="right")
         if len(np.unique(sites)) == num_sites:
             return sites
@@ -83,3 +83,10 @@ def test_shares_that_leave_a_site_empty_again_and_again_are_refused() -> None:
 def test_alpha_must_be_above_zero() -> None:
     with pytest.raises(ValueError, match=r"alpha is 0\.0; it must be above 0"):
         dirichlet(CLASSES, 2, 0.0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 10.0])
+def test_classes_of_one_unit_go_to_every_site_alike(alpha: float) -> None:
+    draws = [dirichlet(np.arange(1000), 10, alpha, np.random.default_rng(seed)) for seed in range(10)]
+    counts = np.bincount(np.concatenate(draws), minlength=10)
+    assert 800 < counts.min() <= counts.max() < 1200

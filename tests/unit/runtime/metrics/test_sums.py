@@ -28,10 +28,19 @@ def test_ratios_by_hand() -> None:
 
 
 def test_bucket_error_by_hand() -> None:
-    # two runs of fifty: at logit 0 half are predicted and 40 clicked, at log 3 three quarters and 30 clicked
-    logits = np.repeat(np.array([0.0, math.log(3.0)], np.float32), 50)
-    labels = np.concatenate([np.ones(40), np.zeros(10), np.ones(30), np.zeros(20)]).astype(np.float32)
-    assert MetricSums.of(logits, labels).compute().bucket_error == pytest.approx((40 / 25 - 1 + 1 - 30 / 37.5) / 2)
+    # spans of 500: at logit 0 half are predicted and 400 clicked, at log 3 three quarters and 300; 20 at -3 tell nothing
+    logits = np.repeat(np.array([0.0, math.log(3.0), -3.0], np.float32), [500, 500, 20])
+    labels = np.repeat([1.0, 0.0, 1.0, 0.0, 1.0], [400, 100, 300, 200, 20]).astype(np.float32)
+    assert MetricSums.of(logits, labels).compute().bucket_error == pytest.approx((400 / 250 - 1 + 1 - 300 / 375) / 2)
+    assert math.isnan(MetricSums.of(logits[1000:], labels[1000:]).compute().bucket_error)
+
+
+def test_bucket_error_of_true_probabilities_is_small_however_few_clicks_a_cell_has() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(0.005, 0.015, 200_000)
+    labels = (rng.random(len(probability)) < probability).astype(np.float32)
+    logits = np.log(probability / (1.0 - probability)).astype(np.float32)
+    assert MetricSums.of(logits, labels).compute().bucket_error < 0.05
 
 
 def test_merging_equals_pooling() -> None:

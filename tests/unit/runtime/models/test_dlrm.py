@@ -199,3 +199,9 @@ def test_probabilities_stay_within_the_limit() -> None:
     model = made(Schema({"user": 2, "item": 3}), probabilityLimit="0.2")
     fill(model, {"output.bias": [50.0]})
     assert torch.sigmoid(model.logits(whole(model, user=[0], item=[2]))).tolist() == pytest.approx([0.8])
+
+
+def test_one_column_alone_has_nothing_to_interact() -> None:
+    with pytest.raises(SchemaError, match="nothing to interact; add columns, or interaction: Cat"):
+        make_model("dlrm", {}, Schema({"item": 5}), 0)
+    make_model("dlrm", {"interaction": "Cat"}, Schema({"item": 5}), 0)

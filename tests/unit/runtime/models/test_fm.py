@@ -13,7 +13,7 @@ from fljob_runtime.models.base import RecommenderModel, make_model
 from fljob_runtime.models.fm import pairwise
 from fljob_runtime.parameters import Kind
 from fljob_runtime.registry import RegistryError
-from fljob_runtime.schema import Schema
+from fljob_runtime.schema import Schema, SchemaError
 
 registry.load()
 SCHEMA = Schema({"user": 2, "item": 3, "hour": 4})
@@ -102,3 +102,11 @@ def test_a_batch_scores_as_its_examples_do_one_by_one(name: str) -> None:
 def test_widths_that_are_none_are_refused() -> None:
     with pytest.raises(RegistryError, match=r"spec\.model\.parameters\.layers"):
         made("deepfm", layers="0")
+
+
+@pytest.mark.parametrize("name", ["fm", "deepfm"])
+def test_data_without_ids_are_refused(name: str) -> None:
+    with pytest.raises(SchemaError, match="the dataset has none"):
+        make_model(name, {}, Schema({}, {"price": ()}), 0)
+    with pytest.raises(SchemaError, match="10 classes"):
+        make_model(name, {}, Schema({}, {"pixels": (28, 28)}, num_classes=10), 0)

@@ -28,3 +28,10 @@ def test_squared_errors_are_those_of_the_probabilities() -> None:
 def test_classes_cost_their_negative_log_likelihood() -> None:
     outputs = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
     assert float(Classes().loss(outputs, torch.tensor([0.0, 1.0]))) == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_no_predictions_cost_nothing_and_have_gradients() -> None:
+    outputs = torch.zeros(0, 3, requires_grad=True)
+    loss = Classes().loss(outputs, torch.zeros(0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == 0.0
