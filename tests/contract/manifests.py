@@ -360,6 +360,12 @@ RULES = (
         "spec.optimizer.schedule.decayRounds",
     ),
     _spec(
+        "a decay that never begins to fall",
+        "optimizer",
+        {"schedule": {"name": "Cosine", "decayRounds": 1}},
+        "spec.optimizer.schedule.decayRounds",
+    ),
+    _spec(
         "a decay before the warm-up has ended",
         "optimizer",
         {"schedule": {"name": "Cosine", "warmUpRounds": 3, "decayStartRound": 3, "decayRounds": 2}},

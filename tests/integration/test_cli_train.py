@@ -109,20 +109,13 @@ def test_an_unknown_site_is_refused_with_what_was_meant(tmp_path: Path) -> None:
     assert "did you mean `site-1`?" in result.stderr
 
 
-def test_a_profile_is_shown_and_written(tmp_path: Path) -> None:
-    words = (
-        "train",
-        MINIMAL,
-        "--run-dir",
-        tmp_path / "run",
-        "--profile",
-        tmp_path / "profile",
-        "--profile-batches",
-        "3",
-    )
+def test_a_profile_is_shown_and_written_and_folders_are_told_as_they_are_called(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run[bold]:car:"
+    words = ("train", MINIMAL, "--run-dir", run_dir, "--profile", tmp_path / "profile", "--profile-batches", "3")
     result = fljob(*words, settings=(*SMALL, "spec.rounds=1"))
     assert result.returncode == 0, result.stderr
     assert "3 mini-batches profiled" in result.stdout
+    assert f"best    {run_dir / 'epochs/1'}\n" in result.stdout
     assert "Optimizer.step#Adam.step" in (tmp_path / "profile/operators.txt").read_text("utf-8")
     assert json.loads((tmp_path / "profile/trace.json").read_text("utf-8"))["traceEvents"]
 

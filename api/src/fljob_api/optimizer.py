@@ -63,8 +63,8 @@ class Schedule(ApiModel):
     decay_start_round: int | None = Field(
         None, ge=1, le=10_000, description="Last round before it falls; default: the first after warmUpRounds."
     )
-    decay_rounds: int | None = Field(
-        None, ge=1, le=10_000, description="Rounds from decayStartRound in which it falls; then it stays as it is."
+    decay_rounds: int | None = Field(  # the first of them has the whole rate: one alone would never fall
+        None, ge=2, le=10_000, description="Rounds from decayStartRound in which it falls; then it stays as it is."
     )
 
 

@@ -83,6 +83,11 @@ def _time(text: str) -> datetime | None:
         return None
 
 
+def plain_console(*, stderr: bool = False) -> Console:
+    """Return a console that shows text as it is: in paths and messages, brackets and colons are no markup."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
 class Rounds:
     """The growing table and the live line; a context manager. `show` may be called from any one thread."""
 

@@ -104,8 +104,9 @@ def evaluate(request: Request) -> None:
     data = kept.data(names, pairs=request.data, root=request.data_root)
     with data_faults():
         sums = {name: list(_sums(kept, name, rounds, data, request.max_batches)) for name in names}
-    for index, number in enumerate(rounds):
-        _say(number, {name: of_site[index] for name, of_site in sums.items()}, request, first=index == 0)
+    found = [Evaluated.of(n, {name: of_site[i] for name, of_site in sums.items()}) for i, n in enumerate(rounds)]
+    lines = [json.dumps(one.to_json()) for one in found] if request.json_output else table(found)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 def find_models(source: Path, manifest: Path | None, settings: Sequence[str]) -> Kept:
@@ -218,26 +219,56 @@ def loaded(
         yield local
 
 
-def _say(number: int, of_sites: Mapping[str, MetricSums], request: Request, *, first: bool) -> None:
-    from fljob_runtime.metrics.sums import MetricSums  # noqa: PLC0415 - heavy
-    from fljob_runtime.roles.progress_view import named  # noqa: PLC0415 - heavy
+@dataclass(frozen=True)
+class Row:
+    """What is known of one site, or of all together, in one round; undefined metrics are left out."""
 
-    whole = MetricSums()
-    for part in of_sites.values():
-        whole = whole.merge(part)
-    shown = {"global": whole, **of_sites}
-    metrics = {name: named(part.compute()) for name, part in shown.items()}
-    samples = {name: part.num_samples for name, part in shown.items()}
-    if request.json_output:
-        rows = {name: {"samples": samples[name], "metrics": metrics[name]} for name in of_sites}
-        told = {"round": number, "samples": samples["global"], "metrics": metrics["global"], "sites": rows}
-        sys.stdout.write(json.dumps(told) + "\n")
-        return
-    width = max(len(name) for name in shown)
-    columns = list(metrics["global"])
-    if first:
-        head = "  ".join(f"{name:>{max(len(name), 7)}}" for name in columns)
-        sys.stdout.write(f"{'round':>5}  {'site':<{width}}  {'samples':>8}  {head}\n")
-    for name in shown:
-        cells = "  ".join(f"{decimal(metrics[name].get(key)):>{max(len(key), 7)}}" for key in columns)
-        sys.stdout.write(f"{number:>5}  {name:<{width}}  {samples[name]:>8}  {cells}\n")
+    site: str
+    samples: int
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, site: str, sums: MetricSums) -> Row:
+        """Compute the metrics of sums."""
+        from fljob_runtime.roles.progress_view import named  # noqa: PLC0415 - heavy
+
+        return cls(site, sums.num_samples, named(sums.compute()))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A round's rows."""
+
+    round: int
+    whole: Row
+    sites: tuple[Row, ...]
+
+    @classmethod
+    def of(cls, number: int, of_sites: Mapping[str, MetricSums]) -> Evaluated:
+        """Take each site's sums, and add them up."""
+        from fljob_runtime.metrics.sums import MetricSums  # noqa: PLC0415 - heavy
+
+        whole = MetricSums()
+        for part in of_sites.values():
+            whole = whole.merge(part)
+        return cls(number, Row.of("global", whole), tuple(Row.of(name, part) for name, part in of_sites.items()))
+
+    def to_json(self) -> dict[str, object]:
+        """Return what --output json says of the round."""
+        sites = {row.site: {"samples": row.samples, "metrics": row.metrics} for row in self.sites}
+        return {"round": self.round, "samples": self.whole.samples, "metrics": self.whole.metrics, "sites": sites}
+
+
+def table(rounds: Sequence[Evaluated]) -> list[str]:
+    """Return a heading and a line per round and site. A metric has a column if it is defined in any round."""
+    from fljob_runtime.roles.progress_view import in_order  # noqa: PLC0415 - heavy
+
+    rows = [(found.round, row) for found in rounds for row in (found.whole, *found.sites)]
+    columns = in_order(key for _, row in rows for key in row.metrics)
+    width = max(len(row.site) for _, row in rows)
+    head = "  ".join(f"{name:>{max(len(name), 7)}}" for name in columns)
+    lines = [f"{'round':>5}  {'site':<{width}}  {'samples':>8}  {head}"]
+    for number, row in rows:
+        cells = "  ".join(f"{decimal(row.metrics.get(key)):>{max(len(key), 7)}}" for key in columns)
+        lines.append(f"{number:>5}  {row.site:<{width}}  {row.samples:>8}  {cells}")
+    return lines

@@ -21,7 +21,7 @@ from fljob_api.exit_codes import ExitCode, meaning
 from fljob_api.fljob import FLJob
 from fljob_api.progress import Progress
 from fljob_cli import manifests, record, sites
-from fljob_cli.display import Rounds, decimal, duration
+from fljob_cli.display import Rounds, decimal, duration, plain_console
 from fljob_cli.errors import CliError
 from fljob_cli.faults import data_faults
 from fljob_cli.pooled import Pooled
@@ -52,7 +52,7 @@ def run_job(request: Request) -> int:
     data = sites.resolve(job, pairs=request.data, root=request.data_root)
     _check_initial_values(job, data)
     run_dir = choose_run_dir(request.run_dir, job, resume=request.resume)
-    console = Console(stderr=request.json_output, highlight=False)
+    console = plain_console(stderr=request.json_output)
     former = record.read(run_dir) if request.resume else None
     follower = _Follower(first_record(manifest, data, former), run_dir)
     with ExitStack() as stack:
@@ -169,7 +169,7 @@ def _finish_pooled(pooled: Pooled, follower: _Follower, console: Console, job: F
 
 def _say_end(request: Request, last: Record, *, report: Path, console: Console) -> None:
     def say(text: str, style: str = "") -> None:
-        console.print(text, style=style, soft_wrap=True, markup=False)
+        console.print(text, style=style, soft_wrap=True)
 
     if last.state == INTERRUPTED:
         done = max([entry.round for entry in last.rounds], default=0)

@@ -27,7 +27,7 @@ from fljob_api.exit_codes import ExitCode
 from fljob_api.fljob import FLJob
 from fljob_api.problems import nearest
 from fljob_cli import manifests, record, sites
-from fljob_cli.display import decimal, duration
+from fljob_cli.display import decimal, duration, plain_console
 from fljob_cli.errors import CliError
 from fljob_cli.faults import data_faults
 from fljob_cli.record import INTERRUPTED, Record, Round, choose_run_dir, first_record
@@ -80,7 +80,7 @@ def train_alone(request: Request) -> int:
         _check_same(job, former, run_dir)
         _load(training, run_dir / _STATE)
         start = replace(start, rounds=start.rounds[: training.epoch])
-    console = Console(stderr=request.json_output, highlight=False)
+    console = plain_console(stderr=request.json_output)
     if job.spec.strategy.inner_steps:
         console.print("spec.strategy.innerSteps is for federated rounds: here a round is a whole epoch", style="yellow")
     watch = Watch(request.watched, training, console)

@@ -28,15 +28,20 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line asked for. profile, tensorboard: folders; histograms: every so many epochs, 0: none."""
+    """What the command line asked for. profile, tensorboard: folders; histograms: every so many epochs, 0: none.
+
+    profile_batches: None is PROFILED_BATCHES.
+    """
 
     profile: Path | None = None
-    profile_batches: int = PROFILED_BATCHES
+    profile_batches: int | None = None
     tensorboard: Path | None = None
     histograms: int = 0
 
     def check(self) -> None:
         """Raise CliError for what cannot be had."""
+        if self.profile is None and self.profile_batches is not None:
+            raise CliError("--profile-batches: are those of a profile; say where it goes: --profile DIR")
         if self.tensorboard is None:
             if self.histograms:
                 raise CliError("--histograms: are for TensorBoard; say where: --tensorboard DIR")
@@ -59,11 +64,11 @@ class Watch:
 
     @contextmanager
     def epoch(self) -> Iterator[Callable[[Tensor], None]]:
-        """Look at an epoch, which tells each mini-batch's loss to what it is given."""
+        """Look at an epoch, which tells each mini-batch's loss to what it is given. Raises CliError as `__init__`."""
         if self._profiling is None:
             yield self._step(lambda: None)
             return
-        with self._profiling.watched() as profiled:
+        with _profile_faults(), self._profiling.watched() as profiled:
             yield self._step(profiled)
         self._say_profile(self._profiling)
 
@@ -83,10 +88,8 @@ class Watch:
             return None
         from fljob_runtime.training.profiling import Profiling  # noqa: PLC0415 - heavy
 
-        try:
-            return Profiling(folder, self._wanted.profile_batches, device)
-        except OSError as error:
-            raise CliError(f"--profile {folder}: {error.strerror}; choose another folder") from error
+        with _profile_faults():
+            return Profiling(folder, self._wanted.profile_batches or PROFILED_BATCHES, device)
 
     def _events(self) -> Board | None:
         if self._wanted.tensorboard is None:
@@ -109,5 +112,16 @@ class Watch:
     def _say_profile(self, profiling: Profiling) -> None:
         """Show the dearest operators, once."""
         self._console.print(f"\n{profiling.batches} mini-batches profiled: {self._wanted.profile}", soft_wrap=True)
-        self._console.print(profiling.table(_SHOWN) + "\n", soft_wrap=True, markup=False)
+        self._console.print(profiling.table(_SHOWN) + "\n", soft_wrap=True)
         self._profiling = None
+
+
+@contextmanager
+def _profile_faults() -> Iterator[None]:
+    """Turn a profile that cannot be written into a CliError."""
+    from fljob_runtime.training.profiling import ProfilingError  # noqa: PLC0415 - heavy
+
+    try:
+        yield
+    except ProfilingError as error:
+        raise CliError(f"--profile {error}") from error

@@ -387,6 +387,12 @@ def test_a_schedule_longer_than_any_is_told_as_lost() -> None:
     assert key_of(config, "trainer.lr_scheduler.num_decay_steps").lost
 
 
+def test_a_decay_within_one_round_is_told_as_lost() -> None:
+    config = regression(trainer__lr_scheduler={"name": "dlrm", **SCHEDULE, "num_decay_steps": 1})
+    assert key_of(config, "trainer.lr_scheduler.num_decay_steps").lost
+    assert validate(convert(config).manifest) == ()
+
+
 def test_regression_is_softmax_over_pictures() -> None:
     spec = spec_of(REGRESSION_CONFIG)
     assert (spec["model"], spec["dataset"]) == ({"name": "softmax"}, {"name": "pictures"})

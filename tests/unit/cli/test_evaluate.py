@@ -1,13 +1,15 @@
-"""Which rounds an evaluation takes, and what it says of those that are not kept."""
+"""Which rounds an evaluation takes, what it says of those that are not kept, and its table."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fljob_cli.errors import CliError
-from fljob_cli.evaluate import choose
+from fljob_cli.evaluate import Evaluated, choose, table
+from fljob_runtime.metrics.sums import MetricSums
 
 RUN = Path("run")
 
@@ -49,3 +51,25 @@ def test_what_is_no_range_is_refused(wanted: str) -> None:
 def test_a_folder_without_a_round_is_refused() -> None:
     with pytest.raises(CliError, match="no round is kept"):
         choose("", [], RUN)
+
+
+def evaluated(number: int, *logits: float) -> Evaluated:
+    """Return a round of one site, whose examples are clicks and others by turns."""
+    labels = np.arange(len(logits), dtype=np.float32) % 2
+    return Evaluated.of(number, {"site-0": MetricSums.of(np.array(logits, np.float32), labels)})
+
+
+@pytest.mark.parametrize("numbers", [(2, 3), (3, 2)])
+def test_each_value_is_under_its_heading_in_every_round(numbers: tuple[int, int]) -> None:
+    of = {2: evaluated(2, -2.0, -1.0, -3.0, -2.0), 3: evaluated(3, 1.0, 2.0, -1.0, -2.0)}  # 2 predicts no click
+    head, *lines = table([of[number] for number in numbers])
+    names = head.split()[3:]
+    assert names.index("Accuracy") < names.index("Precision") < names.index("Recall") < names.index("AveragePrecision")
+    for line in lines:
+        number, _, samples, *cells = line.split()
+        wanted = of[int(number)].whole.metrics
+        assert (samples, len(line)) == ("4", len(head))
+        assert dict(zip(names, cells, strict=True)) == {
+            name: f"{wanted[name]:.4f}" if name in wanted else "-" for name in names
+        }
+    assert "Precision" not in of[2].whole.metrics

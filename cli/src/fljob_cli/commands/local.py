@@ -48,7 +48,7 @@ AllowPipe = Annotated[
 ]
 Tensorboard = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Write events for TensorBoard; needs fljob-runtime[tensorboard]."),
+    typer.Option(metavar="DIR", help="Write events for TensorBoard; needs fljob-runtime\\[tensorboard]."),
 ]
 Imports = Annotated[
     list[str] | None,
@@ -119,7 +119,9 @@ def train(  # noqa: PLR0913 - a command's options are its parameters
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch; sums may differ in the last bit.")] = 1,
     profile: Profile = None,
-    profile_batches: Annotated[int, typer.Option(min=1, max=10_000, help="Mini-batches that --profile looks at.")] = 50,
+    profile_batches: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Mini-batches that --profile looks at; default: 50.")
+    ] = None,
     tensorboard: Tensorboard = None,
     histograms: Histograms = 0,
     device: Device = None,

@@ -66,7 +66,7 @@ def export(  # noqa: PLR0913 - a command's options are its parameters
     source: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="The folder of a run, or a model.")],
     *,
     out: Annotated[Path, typer.Option(help="Gets a folder for each round.")],
-    form: Annotated[Form, typer.Option("--format", help="onnx needs fljob-runtime[onnx].")] = Form.SAFETENSORS,
+    form: Annotated[Form, typer.Option("--format", help="onnx needs fljob-runtime\\[onnx].")] = Form.SAFETENSORS,
     rounds: Annotated[
         str, typer.Option(help="3..8, 5, 3.. or ..8; default: all that are kept, but for 0, the untrained one.")
     ] = "..",

@@ -169,6 +169,8 @@ class _Job:
         if max(warm_up, start, decay) > _MOST_ROUNDS:
             return {}
         made: dict[str, Any] = {"warmUpRounds": warm_up} if warm_up else {}
+        if decay == 1:
+            return {}  # over within a round: no schedule over rounds is like it
         if decay:
             return {"name": name} | made | {"decayStartRound": max(start, warm_up + 1), "decayRounds": decay}
         return {"name": "WarmUp"} | made if made else {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from fljob_cli.errors import CliError
 from fljob_cli.reproduce import show
@@ -79,7 +80,7 @@ def reproduce(request: Request) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     console.print(table.title, style="bold")
     console.print(show.terminal(setup.metric, made, setup.also))
-    console.print(f"{words}\n{out / 'table.md'}  {out / 'table.json'}  {out / 'figure.svg'}", style="dim")
+    console.print(Text(f"{words}\n{out / 'table.md'}  {out / 'table.json'}  {out / 'figure.svg'}", style="dim"))
 
 
 def _only(table: Table, names: Sequence[str]) -> Table:

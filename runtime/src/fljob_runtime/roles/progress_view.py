@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -92,6 +92,12 @@ def named(metrics: Metrics) -> dict[str, float]:
     """Return metrics by their public names; undefined ones left out."""
     values = vars(metrics)
     return {name: values[key] for key, name in _NAMES.items() if math.isfinite(values[key])}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return public names of metrics, each once, in the order in which `named` has them."""
+    wanted = set(names)
+    return [name for name in _NAMES.values() if name in wanted]
 
 
 @functools.lru_cache(maxsize=64)

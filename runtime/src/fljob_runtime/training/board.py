@@ -92,6 +92,10 @@ class Board:
                     self._writer.add_histogram(f"{kind}/{name}", finite, self._step)
 
     def _gradients(self) -> dict[str, Tensor]:
-        """Return the gradients of the last mini-batch."""
+        """Return the gradients of the last mini-batch; of sparse ones the rows that are there, each once."""
         found = self._training.trainer.model.named_parameters()
-        return {name: parameter.grad for name, parameter in found if parameter.grad is not None}
+        return {name: _dense(parameter.grad) for name, parameter in found if parameter.grad is not None}
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient

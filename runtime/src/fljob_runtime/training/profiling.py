@@ -18,6 +18,10 @@ TRACE, TABLE = "trace.json", "operators.txt"
 _ROWS = 40  # of the table
 
 
+class ProfilingError(RuntimeError):
+    """A profile cannot be written; the message says where."""
+
+
 @dataclass(frozen=True)
 class Operator:
     """One of torch's operators: how often it was called, and milliseconds in it, without those that it called."""
@@ -34,15 +38,19 @@ class Profiling:
     """
 
     def __init__(self, folder: Path, most: int, device: torch.device) -> None:
-        """Make the folder; raises OSError. most: mini-batches that are looked at."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Make the folder; raises ProfilingError. most: mini-batches that are looked at."""
+        with _written_in(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._most, self._cuda = folder, most, device.type == "cuda"
         self.batches = 0
         self.operators: list[Operator] = []
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
-        """Look at the training within, which calls what it is given after each mini-batch; once only."""
+        """Look at the training within, which calls what it is given after each mini-batch; once only.
+
+        What it is given, and the end, raise ProfilingError where nothing can be written.
+        """
         if self.batches:
             yield lambda: None
             return
@@ -76,8 +84,22 @@ class Profiling:
     def _finish(self, profile: torch.profiler.profile) -> None:
         profile.stop()
         self.operators = _operators(profile.key_averages(), cuda=self._cuda)
-        profile.export_chrome_trace(str(self._folder / TRACE))
-        (self._folder / TABLE).write_text(self.table(_ROWS) + "\n", encoding="utf-8")
+        trace = self._folder / TRACE
+        with _written_in(self._folder):
+            trace.unlink(missing_ok=True)  # a former one would pass for the new
+            profile.export_chrome_trace(str(trace))
+            (self._folder / TABLE).write_text(self.table(_ROWS) + "\n", encoding="utf-8")
+        if not trace.is_file():  # torch only logs that it could not
+            raise ProfilingError(f"{trace}: cannot be written; choose another folder")
+
+
+@contextmanager
+def _written_in(folder: Path) -> Iterator[None]:
+    """Raise ProfilingError for what the system says against files there."""
+    try:
+        yield
+    except OSError as error:
+        raise ProfilingError(f"{error.filename or folder}: {error.strerror}; choose another folder") from error
 
 
 def _operators(events: EventList, *, cuda: bool) -> list[Operator]:

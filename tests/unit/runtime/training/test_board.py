@@ -90,6 +90,24 @@ def test_histograms_come_every_so_many_epochs_of_parameters_and_gradients(tmp_pa
 
 
 @pytest.mark.tensorboard
+def test_sparse_gradients_are_shown_as_dense_ones(tmp_path: Path) -> None:
+    dense, sparse = made(), made()
+    tables = [module for module in sparse.trainer.model.modules() if isinstance(module, torch.nn.Embedding)]
+    for table in tables:
+        table.sparse = True
+    run(dense, tmp_path / "dense", 1, histograms=1)
+    run(sparse, tmp_path / "sparse", 1, histograms=1)
+    assert tables
+    assert all(table.weight.grad is not None and table.weight.grad.is_sparse for table in tables)
+    for name, _ in sparse.trainer.model.named_parameters():
+        wanted = [
+            (5, pytest.approx(value, rel=1e-5)) for _, value in points(tmp_path / "dense", f"gradient_norm/{name}")
+        ]
+        assert points(tmp_path / "sparse", f"gradient_norm/{name}") == wanted
+        assert read(tmp_path / "sparse").Histograms(f"gradient/{name}")[0].histogram_value.num > 0
+
+
+@pytest.mark.tensorboard
 def test_without_histograms_there_are_none(tmp_path: Path) -> None:
     run(made(), tmp_path, 1)
     assert read(tmp_path).Tags()["histograms"] == []

@@ -14,7 +14,7 @@ from unit.runtime.training.tiny import trainer
 
 from fljob_runtime.training import pooled_state
 from fljob_runtime.training.pooled import PooledTraining
-from fljob_runtime.training.profiling import TABLE, TRACE, Profiling
+from fljob_runtime.training.profiling import TABLE, TRACE, Profiling, ProfilingError
 
 CPU = torch.device("cpu")
 
@@ -66,3 +66,16 @@ def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
     plain.run_epoch()
     for name, value in pooled_state.values(plain.trainer).dense.items():
         assert np.array_equal(ours.dense[name], value), name
+
+
+def test_a_trace_that_torch_does_not_write_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / TRACE).write_text("{}", "utf-8")  # of a former profile
+    monkeypatch.setattr(torch.profiler.profile, "export_chrome_trace", lambda *_: None)
+    with pytest.raises(ProfilingError, match=r"trace\.json: cannot be written"):
+        profiled(tmp_path, 1)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ProfilingError, match="file: File exists; choose another folder"):
+        Profiling(tmp_path / "file", 1, CPU)
