@@ -28,7 +28,7 @@ def test_ratios_by_hand() -> None:
 
 
 def test_bucket_error_by_hand() -> None:
-    # spans of 500: at logit 0 half are predicted and 400 clicked, at log 3 three quarters and 300; 20 at -3 tell nothing
+    # spans of 500: at logit 0 half are predicted and 400 clicked, at log 3 three quarters and 300; 20 at -3 are few
     logits = np.repeat(np.array([0.0, math.log(3.0), -3.0], np.float32), [500, 500, 20])
     labels = np.repeat([1.0, 0.0, 1.0, 0.0, 1.0], [400, 100, 300, 200, 20]).astype(np.float32)
     assert MetricSums.of(logits, labels).compute().bucket_error == pytest.approx((400 / 250 - 1 + 1 - 300 / 375) / 2)
