@@ -184,6 +184,12 @@ TYPES = (
     _spec("a quantity in words", "trainers/1/resources/requests", {"cpu": "two"}, f"{_TRAINER}.resources.requests.cpu"),
 )
 BOUNDS = (
+    _spec(
+        "a decay that never begins to fall",
+        "optimizer",
+        {"schedule": {"name": "Cosine", "decayRounds": 1}},
+        "spec.optimizer.schedule.decayRounds",
+    ),
     _spec("no rounds at all", "rounds", 0, "spec.rounds"),
     _spec("too many rounds", "rounds", 100_001, "spec.rounds"),
     _spec("a negative seed", "seed", -1, "spec.seed"),
@@ -357,12 +363,6 @@ RULES = (
         "a decay of no length",
         "optimizer",
         {"schedule": {"name": "Cosine"}},
-        "spec.optimizer.schedule.decayRounds",
-    ),
-    _spec(
-        "a decay that never begins to fall",
-        "optimizer",
-        {"schedule": {"name": "Cosine", "decayRounds": 1}},
         "spec.optimizer.schedule.decayRounds",
     ),
     _spec(

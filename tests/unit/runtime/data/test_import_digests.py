@@ -56,7 +56,7 @@ def movielens_folder(folder: Path) -> Path:
     ("how", "expected"),
     [
         (CriteoImport(), "186794be2da7cda6"),
-        (UNEVEN, "0f060a8d4bcd4e60"),
+        (UNEVEN, "22fbae2470d87891"),
     ],
 )
 def test_criteo(tmp_path: Path, how: CriteoImport, expected: str) -> None:
@@ -73,4 +73,4 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     rows = [f"{row % 2},u{row * 17 % 101},{row * row % 53},{row / 8}" for row in range(1000)]
     (tmp_path / "clicks.csv").write_text("\n".join(["click,user,item,price", *rows]) + "\n", encoding="utf-8")
     plan = TableImport("click", ("user", "item"), ("price",), partition="quantity", num_sites=4, unit="user", seed=5)
-    assert digest(import_table(tmp_path / "clicks.csv", tmp_path / "out", plan)) == "16c9434fbbdae0db"
+    assert digest(import_table(tmp_path / "clicks.csv", tmp_path / "out", plan)) == "4781aa0eb99de303"

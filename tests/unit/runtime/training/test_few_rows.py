@@ -14,6 +14,7 @@ from fljob_runtime import registry
 from fljob_runtime.data.examples import Examples, HeldOut, SiteData, pairs, shuffled
 from fljob_runtime.models.base import Batch, make_model
 from fljob_runtime.models.ncf import Ncf
+from fljob_runtime.parameters import ModelError
 from fljob_runtime.roles.trainer_setup import local_trainer
 from fljob_runtime.schema import Schema
 from fljob_runtime.training import few_rows, vocabulary
@@ -118,7 +119,7 @@ def test_another_row_than_those_of_the_examples_is_not_there(monkeypatch: pytest
 
     monkeypatch.setattr(Ncf, "logits", straying)
     trainer = client()
-    with pytest.raises(IndexError):
+    with pytest.raises(ModelError, match="IndexError"):
         trainer.train(1)
     assert len(trainer.model.get_parameter("user_embedding.gmf.weight")) == USERS
 
