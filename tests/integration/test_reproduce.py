@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from fljob_cli.reproduce import command
 from fljob_cli.reproduce.tables import How, Row, Setup, Table
-from support.processes import processes_of, wait_until
+from support.processes import exit_code_after_sigterm, processes_of, wait_until
 
 _DATA = {"name": "synthetic", "parameters": {"usersPerSite": 40, "samplesPerUser": 200, "testPerUser": 50}}
 _SMALL = Setup(
@@ -56,14 +55,7 @@ def test_a_comparison_is_whole_and_goes_on_where_it_stopped(
 @pytest.mark.parametrize("row", ["pooled", "Sync"])
 def test_what_a_comparison_runs_ends_with_it(tmp_path: Path, row: str) -> None:
     command = ["reproduce", "ncf-fl-ps", "--quick", "--row", row, "--seed", "0", "--out", str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-m", "fljob_cli", *command], stderr=subprocess.DEVNULL)
-    try:
-        many = 1 if row == "pooled" else 3
-        wait_until("processes of a cell", lambda: len(processes_of(tmp_path)) > many, 60.0)
-        process.terminate()
-        code = process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
+    program, many = [sys.executable, "-m", "fljob_cli", *command], 1 if row == "pooled" else 3
+    code = exit_code_after_sigterm(program, "processes of a cell", lambda: len(processes_of(tmp_path)) > many)
     assert code == 143
     wait_until("the end of its trainers", lambda: not processes_of(tmp_path), 10.0)  # by the kernel, a moment later

@@ -79,3 +79,15 @@ def processes_of(folder: Path) -> list[str]:
         if str(folder) in line:
             found.append(line)
     return found
+
+
+def exit_code_after_sigterm(command: list[str], what: str, ready: Callable[[], bool]) -> int:
+    """Start a program, send it alone SIGTERM once `ready()` is true, and return what it ends with."""
+    process = subprocess.Popen(command)
+    try:
+        wait_until(what, ready, 60.0)
+        process.terminate()
+        return process.wait(30)
+    finally:
+        process.kill()
+        process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
@@ -21,6 +20,7 @@ from fljob_cli.main import app
 from fljob_runtime.data.synthetic import SyntheticParameters
 from fljob_runtime.data.synthetic_pictures import SyntheticPicturesParameters
 from fljob_runtime.registry import ParametersModel
+from support.processes import exit_code_after_sigterm
 
 GENERATE = ("data", "generate", "synthetic", "--sites", "2", "--users-per-site", "20", "--out")
 # A file of more than 4 KiB fails as it does on a full disk, but for the number of the error
@@ -90,17 +90,8 @@ def test_a_command_of_an_import_ends_with_it(tmp_path: Path) -> None:
         "click",
     ]
     pipe = f"sh -c 'echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 60'"
-    process = subprocess.Popen([sys.executable, "-m", "fljob_cli", *command, "--ids", "user", "--pipe", pipe])
-    try:
-        until = time.monotonic() + 60
-        while not mark.exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.05)
-        child = int(mark.read_text())
-        process.terminate()
-        code = process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
+    program = [sys.executable, "-m", "fljob_cli", *command, "--ids", "user", "--pipe", pipe]
+    code = exit_code_after_sigterm(program, "the command of the pipe", mark.exists)
     assert code == 143
     with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+        os.kill(int(mark.read_text()), 0)

@@ -166,11 +166,9 @@ class _Job:
         if not name or a_round < 1 or None in steps:
             return {}
         warm_up, start, decay = (-(-count // a_round) for count in steps)
-        if max(warm_up, start, decay) > _MOST_ROUNDS:
+        if decay == 1 or max(warm_up, start, decay) > _MOST_ROUNDS:  # no schedule over rounds falls within one
             return {}
         made: dict[str, Any] = {"warmUpRounds": warm_up} if warm_up else {}
-        if decay == 1:
-            return {}  # over within a round: no schedule over rounds is like it
         if decay:
             return {"name": name} | made | {"decayStartRound": max(start, warm_up + 1), "decayRounds": decay}
         return {"name": "WarmUp"} | made if made else {}

@@ -100,7 +100,10 @@ class TrainRecord:
     def _measured(self) -> None:
         """Keep what the measure keeps of the batches that wait; of drawn candidates each may have its own number."""
         for _, alike in groupby(self._waiting, key=lambda known: known[0].shape[1:]):
-            outputs, targets = (torch.cat(parts) for parts in zip(*alike, strict=True))
+            outputs, targets = (
+                parts[0] if len(parts) == 1 else torch.cat(parts)  # of all items one batch alone is large
+                for parts in zip(*alike, strict=True)
+            )
             self._sampled.append(self._measure.known(outputs, targets, trained=True))
         self._waiting, self._size = [], 0
 
